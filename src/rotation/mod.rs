@@ -1,0 +1,1 @@
+//! One rotation, from *intended* to *completed*.

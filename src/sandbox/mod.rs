@@ -1,0 +1,1 @@
+//! An Entra tenant that runs in the process, for trying, testing and rehearsing.

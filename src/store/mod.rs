@@ -1,0 +1,244 @@
+//! Where journals and sealed secrets are kept: the trait, and SQLite behind it.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+
+use crate::connection::{ConnectionName, Declared};
+use crate::entra::{ClientId, KeyId, ObjectId, TenantId};
+use crate::journal::{
+    ConnectionId, Delivery, Event, InstanceId, Journal, Removal, Rotation, Secret, Watch,
+};
+
+/// A secret value as it is kept: sealed with AES-256-GCM-SIV, bound to connection and Key ID.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Of the master key that it was sealed with; each commit checks it against the store's.
+    pub fingerprint: Fingerprint,
+    /// Nonce and ciphertext.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Sealed({} bytes, {})",
+            self.bytes.len(),
+            self.fingerprint
+        )
+    }
+}
+
+/// Tells one master key from another without revealing anything of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What is written in one transaction, all or nothing.
+///
+/// Values that are written whole replace what was there under the same key.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// What the user declared; its name may change nothing else.
+    Declare(Declared),
+    /// The application was found.
+    Found(ObjectId),
+    /// Rotations and revocations are held, or go on.
+    Pause(bool),
+    /// The connection was removed, or restored.
+    Remove(Option<DateTime<Utc>>),
+    /// When the next rotation is due, and the date it was counted from.
+    Schedule {
+        /// See [`Journal::anchor`].
+        anchor: NaiveDate,
+        /// See [`Journal::due_at`].
+        due_at: DateTime<Utc>,
+    },
+    /// When `advance` has something to do next.
+    NextAction(Option<DateTime<Utc>>),
+    /// An `add` or `remove` goes to the application.
+    Mutated(DateTime<Utc>),
+    /// A secret with its value.
+    Keep(Secret, Sealed),
+    /// A secret whose role, origin, generation or dates changed; or one whose value nobody holds.
+    Secret(Secret),
+    /// It is gone from Entra: its value is wiped, its Key ID is kept as a record.
+    Gone(KeyId),
+    /// A rotation's record; one in a final state leaves the journal.
+    Rotation(Rotation),
+    /// How a destination stands.
+    Delivery(Delivery),
+    /// A destination that is no longer declared.
+    ForgetDelivery(String),
+    /// A Key ID that is to go.
+    Removal(Removal),
+    /// Nothing is left to remove.
+    RemovalDone(KeyId),
+    /// A name to look for.
+    Watch(Watch),
+    /// It is looked for no longer.
+    WatchDone(crate::journal::AttemptName),
+    /// A line of `history`.
+    Record(Event),
+}
+
+/// A new connection, adopted in one transaction.
+#[derive(Debug, Clone)]
+pub struct Adoption {
+    /// What the user declared.
+    pub declared: Declared,
+    /// The application; `None` where the checks were postponed.
+    pub object_id: Option<ObjectId>,
+    /// Its current secret, and the sealing of its value, which needs the row's ID.
+    pub secret: Secret,
+    /// See [`Journal::anchor`].
+    pub anchor: NaiveDate,
+    /// See [`Journal::due_at`].
+    pub due_at: DateTime<Utc>,
+    /// See [`Journal::next_action_at`].
+    pub next_action_at: Option<DateTime<Utc>>,
+    /// The line of `history`.
+    pub event: Event,
+}
+
+/// What went wrong with the store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFault {
+    /// It is not there.
+    #[error("there is no store at {path}; run `keywheel init` first")]
+    Missing {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// It can't be read: damaged, or no database.
+    #[error("the store at {path} is damaged or no database of Keywheel's: {detail}")]
+    Damaged {
+        /// Where.
+        path: String,
+        /// SQLite's words.
+        detail: String,
+    },
+    /// A newer Keywheel wrote it.
+    #[error(
+        "the store at {path} has schema {found}, this Keywheel knows {known}; use the newer one"
+    )]
+    Newer {
+        /// Where.
+        path: String,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// Another process holds it for longer than it should.
+    #[error("the store is locked by another process; try again")]
+    Busy,
+    /// The disk is full, read-only or failing.
+    #[error("the store can't be written: {detail}")]
+    Io {
+        /// The system's words.
+        detail: String,
+    },
+    /// A name or an application is already there.
+    #[error("{what} is already kept as connection {name}")]
+    Taken {
+        /// Which.
+        what: String,
+        /// By whom.
+        name: String,
+    },
+    /// The master key was changed while the value was being sealed: seal it again.
+    #[error("the master key was changed by another process")]
+    Resealed,
+    /// The lock that a write relies on is no longer held.
+    #[error("the lock on the application was lost")]
+    Stale,
+}
+
+/// The right to change one application's record, held as long as this lives (P5).
+///
+/// On one host it is the operating system's file lock, which no dead process holds.
+#[derive(Debug)]
+pub struct Lease {
+    /// The connection that it is for.
+    pub connection: ConnectionId,
+    /// Grows with each holder; a database of several nodes refuses writes of an older one.
+    pub epoch: u64,
+    /// Dropping it lets go.
+    pub held: Option<std::fs::File>,
+}
+
+/// Who asks the store what happened.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryFilter {
+    /// Of one connection.
+    pub connection: Option<ConnectionName>,
+    /// From this time.
+    pub since: Option<DateTime<Utc>>,
+    /// To just before this time.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// The store, as the engine sees it. One writer at a time; every write is durable when it returns.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Which store this is; the first is its own ID, the rest are former ones whose keys are ours.
+    async fn instances(&self) -> Result<Vec<InstanceId>, StoreFault>;
+
+    /// Of the master key that everything is sealed with.
+    async fn fingerprint(&self) -> Result<Fingerprint, StoreFault>;
+
+    /// One connection, removed ones included.
+    async fn journal(&self, name: &ConnectionName) -> Result<Option<Journal>, StoreFault>;
+
+    /// All connections by name, removed ones included.
+    async fn journals(&self) -> Result<Vec<Journal>, StoreFault>;
+
+    /// Whose `next_action_at` has come, those whose secrets expire first first.
+    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault>;
+
+    /// The lock on one application; `None`: another process or task holds it.
+    async fn try_lock(
+        &self,
+        connection: ConnectionId,
+        application: (TenantId, ClientId),
+    ) -> Result<Option<Lease>, StoreFault>;
+
+    /// Writes all of `changes` or none.
+    async fn commit(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreFault>;
+
+    /// A new connection; `seal` is called with its row inside the transaction.
+    async fn adopt(
+        &self,
+        adoption: Adoption,
+        seal: Box<dyn FnOnce(ConnectionId) -> Sealed + Send>,
+    ) -> Result<ConnectionId, StoreFault>;
+
+    /// The sealed value of a secret; `None`: nobody holds it.
+    async fn sealed(
+        &self,
+        connection: ConnectionId,
+        key_id: KeyId,
+    ) -> Result<Option<Sealed>, StoreFault>;
+
+    /// A line of `history` that belongs to no other change.
+    async fn record(&self, event: Event) -> Result<(), StoreFault>;
+
+    /// What happened, oldest first.
+    async fn history(&self, filter: HistoryFilter) -> Result<Vec<Event>, StoreFault>;
+
+    /// Replaces every sealed value by what `reseal` makes of it, and the fingerprint, in one
+    /// transaction.
+    async fn reseal(
+        &self,
+        to: Fingerprint,
+        reseal: Box<dyn FnMut(ConnectionId, KeyId, &Sealed) -> Option<Sealed> + Send>,
+    ) -> Result<usize, StoreFault>;
+}
