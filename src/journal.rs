@@ -163,6 +163,8 @@ pub struct Secret {
     pub starts_at: Option<DateTime<Utc>>,
     /// The server's own date; `None`: it never expires.
     pub expires_at: Option<DateTime<Utc>>,
+    /// The attempt that made it; `None`: it was adopted.
+    pub attempt: Option<AttemptName>,
 }
 
 /// What a secret is to the consumers.
@@ -321,6 +323,24 @@ pub struct Absence {
     pub last: Option<DateTime<Utc>>,
 }
 
+impl Absence {
+    /// One more read that did not list it.
+    #[must_use]
+    pub fn read_absent(self, now: DateTime<Utc>) -> Self {
+        Self {
+            reads: self.reads.saturating_add(1),
+            since: self.since.or(Some(now)),
+            last: Some(now),
+        }
+    }
+
+    /// A read that did list it: what came before proves nothing.
+    #[must_use]
+    pub fn read_present(now: DateTime<Utc>) -> Self {
+        Self { reads: 0, since: None, last: Some(now) }
+    }
+}
+
 impl State {
     /// The state, or the one that `blocked` interrupted.
     pub fn effective(&self) -> &State {
@@ -421,6 +441,8 @@ pub struct Failure {
 pub struct Delivery {
     /// The destination's name.
     pub destination: String,
+    /// The generation that it is to have; 0: none was promoted since it was declared.
+    pub wants: u32,
     /// The generation that it holds; 0: unknown, or one from before it was declared.
     pub holds: u32,
     /// When it took that.
@@ -436,9 +458,11 @@ pub struct Removal {
     pub key_id: KeyId,
     /// Since when.
     pub asked_at: DateTime<Utc>,
-    /// Whether Graph has said 204.
+    /// When `removePassword` was last answered; `None`: it is to be called.
+    pub called_at: Option<DateTime<Utc>>,
+    /// Whether Graph has said 204 to any call.
     pub acknowledged: bool,
-    /// Absent reads after the last call.
+    /// Absent reads since the last call.
     pub absence: Absence,
     /// Its own backoff.
     pub retry: Retry,

@@ -1,1 +1,13 @@
 //! One rotation, from *intended* to *completed*.
+//!
+//! [`plan`] is pure: from the journal and the time it says what comes next. [`advance`] does it,
+//! writes the journal, and asks again until it must wait. Daemon, one-shot and timer all call it.
+
+pub mod adopt;
+pub mod advance;
+pub mod observe;
+pub mod plan;
+pub mod retry;
+mod trouble;
+
+pub use trouble::AdvanceFault;

@@ -1,0 +1,225 @@
+//! The only one who acts: does what [`plan`](super::plan) says, writes the journal, asks again.
+
+mod by_hand;
+mod deliver;
+mod mint;
+mod prove;
+mod revoke;
+mod sign_in;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::observe::{Moment, Observer};
+use super::plan::{Ask, Next, Step, Terms, WaitFor, plan};
+use super::trouble::{AdvanceFault, Halt};
+use crate::clock::Clock;
+use crate::connection::{ConnectionName, Overlap};
+use crate::entra::Entra;
+use crate::journal::{Actor, InstanceId, Journal};
+use crate::settings::Settings;
+use crate::store::{KeyRing, Lease, Store};
+
+pub use sign_in::Tokens;
+
+/// Everything that a rotation needs, and no state of its own but cached tokens.
+#[derive(Debug)]
+pub struct Engine {
+    /// The journal.
+    pub store: Arc<dyn Store>,
+    /// Opens and seals secret values.
+    pub keys: Arc<KeyRing>,
+    /// Entra and Graph.
+    pub entra: Entra,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// This store's ID, and former ones whose keys are ours.
+    pub instances: Vec<InstanceId>,
+    /// Who asked, for `history`.
+    pub actor: Actor,
+    /// Who is told as it happens.
+    pub observer: Arc<dyn Observer>,
+    /// Access tokens for Graph, never for a proof.
+    pub tokens: Tokens,
+}
+
+/// What is asked of [`Engine::advance`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// What to do beside what is due.
+    pub ask: Ask,
+    /// Starts the retry ladder anew, but for what a server dictated.
+    pub clear_backoff: bool,
+    /// Ends open overlaps now, and makes the one of this rotation none.
+    pub revoke_now: bool,
+    /// How long it sits through a wait that it expects to end well.
+    pub patience: Duration,
+}
+
+impl Order {
+    /// What is due, without waiting for anything.
+    pub const DUE: Self = Self {
+        ask: Ask::Due,
+        clear_backoff: false,
+        revoke_now: false,
+        patience: Duration::ZERO,
+    };
+
+    /// A rotation by hand.
+    pub fn rotate(overlap: Option<Overlap>, revoke_now: bool, patience: Duration) -> Self {
+        let overlap = if revoke_now { Some(Overlap::For(crate::clock::Span::default())) } else { overlap };
+        Self { ask: Ask::Rotate(overlap), clear_backoff: true, revoke_now, patience }
+    }
+
+    /// What is under way is carried on.
+    pub fn resume(patience: Duration) -> Self {
+        Self { ask: Ask::Resume, patience, ..Self::DUE }
+    }
+}
+
+/// Why a pass ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stop {
+    /// Another process or task is rotating the application.
+    Busy,
+    /// Nothing can be done until something else happens.
+    At(Next),
+}
+
+impl Engine {
+    /// Does what is to be done for one connection until it must wait for longer than `order`
+    /// has patience.
+    ///
+    /// What fails is journalled and shows in the journal; an error is returned only where the
+    /// journal itself, or the master key, is the trouble.
+    pub async fn advance(
+        &self,
+        name: &ConnectionName,
+        order: Order,
+    ) -> Result<Stop, AdvanceFault> {
+        let Some(pass) = self.begin_pass(name).await? else { return Ok(Stop::Busy) };
+        pass.prepare(order).await?;
+        pass.run(order).await
+    }
+
+    /// Takes the lock; `None`: another holds it.
+    async fn begin_pass(&self, name: &ConnectionName) -> Result<Option<Pass<'_>>, AdvanceFault> {
+        let journal = self.journal(name).await?;
+        let application = (journal.declared.tenant_id, journal.declared.client_id);
+        let lease = self.store.try_lock(journal.id, application).await?;
+        Ok(lease.map(|lease| Pass { engine: self, name: name.clone(), lease }))
+    }
+
+    /// One connection's journal.
+    pub async fn journal(&self, name: &ConnectionName) -> Result<Journal, AdvanceFault> {
+        match self.store.journal(name).await? {
+            Some(journal) => Ok(journal),
+            None => Err(self.unknown(name).await?),
+        }
+    }
+
+    async fn unknown(&self, name: &ConnectionName) -> Result<AdvanceFault, AdvanceFault> {
+        let journals = self.store.journals().await?;
+        let similar = journals
+            .iter()
+            .map(Journal::name)
+            .map(|other| (strsim::jaro_winkler(name.as_str(), other.as_str()), other))
+            .filter(|(likeness, _)| *likeness > 0.8)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, other)| other.clone());
+        Ok(AdvanceFault::Unknown { name: name.clone(), similar })
+    }
+
+    /// What a connection is planned by.
+    pub fn terms(&self, journal: &Journal) -> Result<Terms, AdvanceFault> {
+        let policy = self.settings.policy(&journal.declared).map_err(|fault| {
+            AdvanceFault::Settings {
+                connection: journal.name().clone(),
+                message: fault.to_string(),
+            }
+        })?;
+        Ok(Terms {
+            policy,
+            verification: self.settings.verification,
+            graph: self.settings.graph,
+        })
+    }
+}
+
+/// One holder of one application's lock, at work.
+struct Pass<'a> {
+    engine: &'a Engine,
+    name: ConnectionName,
+    lease: Lease,
+}
+
+impl Pass<'_> {
+    async fn run(&self, order: Order) -> Result<Stop, AdvanceFault> {
+        let mut ask = order.ask;
+        loop {
+            // Read inside the lock, and anew after each step: the need may be gone (P5).
+            let journal = self.journal().await?;
+            if journal.unpromoted().is_some() && matches!(ask, Ask::Rotate(_)) {
+                ask = Ask::Resume;
+            }
+            let terms = self.engine.terms(&journal)?;
+            match plan(&journal, &terms, self.now(), ask) {
+                Next::Do(step) => {
+                    if matches!((&step, ask), (Step::Begin { .. }, Ask::Rotate(_))) {
+                        ask = Ask::Resume;
+                    }
+                    self.perform(&journal, &terms, step).await?;
+                }
+                Next::Wait { until, what } if self.is_worth_it(until, what, order.patience) => {
+                    self.tell(&Moment::Waiting { until, what });
+                    let wait = (until - self.now()).to_std().unwrap_or_default();
+                    self.engine.clock.sleep(wait).await;
+                }
+                next => {
+                    self.write_next_action(&journal, &terms).await?;
+                    return Ok(Stop::At(next));
+                }
+            }
+        }
+    }
+
+    /// A one-shot sits through what it expects to be over soon, never through an overlap.
+    fn is_worth_it(&self, until: DateTime<Utc>, what: WaitFor, patience: Duration) -> bool {
+        let soon = until <= self.now() + patience;
+        soon && matches!(what, WaitFor::Retry | WaitFor::Absence | WaitFor::Spacing)
+    }
+
+    async fn perform(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        step: Step,
+    ) -> Result<(), AdvanceFault> {
+        tracing::debug!(connection = %self.name, ?step, "step");
+        let subject = write::Subject::of(&step);
+        let done = match step {
+            Step::Begin { trigger, overlap } => self.begin(journal, terms, trigger, overlap).await,
+            Step::Attempt(id) => self.attempt_again(journal, terms, id).await,
+            Step::Look(id) => self.look(journal, terms, id).await,
+            Step::Prove(id) => self.prove(journal, terms, id).await,
+            Step::Promote(id) => self.promote(journal, terms, id).await,
+            Step::Abandon(id) => self.abandon(journal, id).await,
+            Step::Deliver(destination) => self.deliver(journal, terms, &destination).await,
+            Step::Enter(id, state) => self.enter(journal, id, state).await,
+            Step::Revoke(id) => self.revoke(journal, terms, id).await,
+            Step::Remove(key_id) => self.remove(journal, terms, key_id).await,
+            Step::Confirm(key_id) => self.confirm(journal, terms, key_id).await,
+            Step::Watch(attempt) => self.watch(journal, terms, attempt).await,
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(Halt::Fatal(fault)) => Err(fault),
+            Err(Halt::Trouble(trouble)) => self.journal_trouble(journal, subject, &trouble).await,
+        }
+    }
+}

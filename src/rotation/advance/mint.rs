@@ -1,0 +1,372 @@
+//! From *intended* to *minted*: the one call that is not idempotent, and what guards it.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+use chrono::Utc;
+use ulid::Ulid;
+
+use super::Pass;
+use super::sign_in::find;
+use super::write::rotation;
+use crate::connection::{OnLimit, Overlap};
+use crate::entra::{Answer, Application, Minted, ObjectId, Token};
+use crate::journal::{
+    Absence, AttemptName, Event, Journal, Origin, Outcome, Retry, Role, Rotation, RotationId,
+    Secret, State, Trigger, Watch,
+};
+use crate::rotation::observe::Moment;
+use crate::rotation::plan::{Terms, is_absent};
+use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
+use crate::store::{Change, StoreFault};
+
+/// For so long it is tried to commit a new secret before it is given up (P1).
+const KEEP_TRYING: Duration = Duration::from_secs(90);
+
+/// Between two such tries.
+const KEEP_SPACING: Duration = Duration::from_secs(1);
+
+/// After an answer was lost, its name is looked for again this soon, although an early look found
+/// nothing.
+const FIRST_LATE_LOOK: Duration = Duration::from_secs(10 * 60);
+
+/// A secret that was made.
+struct Made {
+    object_id: ObjectId,
+    answer: Answer<Minted>,
+}
+
+impl Pass<'_> {
+    /// Commits a new rotation, and makes its first attempt.
+    pub(super) async fn begin(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        trigger: Trigger,
+        overlap: Overlap,
+    ) -> Result<(), Halt> {
+        let now = self.now();
+        let rotation = Rotation {
+            id: RotationId(self.ulid()),
+            trigger,
+            started_at: crate::clock::whole_seconds(now),
+            overlap,
+            state: State::Intended { attempt: self.name_attempt(), outcome: Outcome::NotMade },
+            retry: Retry::default(),
+        };
+        self.attempt(journal, terms, rotation).await
+    }
+
+    /// Makes another attempt, under a new name.
+    pub(super) async fn attempt_again(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        id: RotationId,
+    ) -> Result<(), Halt> {
+        self.attempt(journal, terms, rotation(journal, id)?.clone()).await
+    }
+
+    async fn attempt(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        mut rotation: Rotation,
+    ) -> Result<(), Halt> {
+        let attempt = self.name_attempt();
+        let not_made = State::Intended { attempt, outcome: Outcome::NotMade };
+        // Before a secret exists that has nowhere to go.
+        if let Err(Halt::Trouble(trouble)) = self.check_destinations(journal).await {
+            return Ok(self.commit(self.failed(journal, rotation, not_made, &trouble)).await?);
+        }
+        let outcome = Outcome::Unknown { absence: Absence::default() };
+        rotation.state = State::Intended { attempt, outcome };
+        let mut event = self.event("intended");
+        event.rotation_id = Some(rotation.id);
+        self.commit(vec![
+            Change::Rotation(rotation.clone()),
+            Change::Mutated(self.now()),
+            Change::NextAction(Some(self.now())),
+            Change::Record(event),
+        ])
+        .await?;
+        self.tell(&Moment::Intended { rotation: rotation.id, attempt });
+        match self.add(journal, terms, attempt).await {
+            Ok(made) => self.keep(journal, terms, rotation, attempt, made).await,
+            Err(Halt::Fatal(fault)) => Err(Halt::Fatal(fault)),
+            Err(Halt::Trouble(trouble)) => {
+                let changes = self.not_added(journal, terms, rotation, attempt, &trouble);
+                Ok(self.commit(changes).await?)
+            }
+        }
+    }
+
+    /// What is journalled when no secret came back.
+    fn not_added(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        rotation: Rotation,
+        attempt: AttemptName,
+        trouble: &Trouble,
+    ) -> Vec<Change> {
+        let made_nothing = !matches!(trouble, Trouble::Entra(fault) if !fault.made_nothing());
+        if made_nothing {
+            let state = State::Intended { attempt, outcome: Outcome::NotMade };
+            let mut changes = self.make_room(journal, terms, trouble);
+            changes.extend(self.failed(journal, rotation, state, trouble));
+            return changes;
+        }
+        let state = rotation.state.clone();
+        let mut changes = self.failed(journal, rotation, state, trouble);
+        changes.push(Change::Watch(Watch {
+            attempt,
+            since: self.now(),
+            next_look: self.now() + FIRST_LATE_LOOK,
+        }));
+        changes
+    }
+
+    /// Where the connection says so, a full application gives up a previous secret of ours early.
+    fn make_room(&self, journal: &Journal, terms: &Terms, trouble: &Trouble) -> Vec<Change> {
+        let full = matches!(trouble, Trouble::Entra(fault) if fault.is_full());
+        if !full || terms.policy.on_limit != OnLimit::RevokePrevious {
+            return Vec::new();
+        }
+        self.end_overlaps(journal)
+    }
+
+    /// Everything that is looked at before the call, and the call.
+    async fn add(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        attempt: AttemptName,
+    ) -> Result<Made, Halt> {
+        let adopted = self.complete_adoption(journal, terms).await?;
+        let journal = adopted.as_ref().unwrap_or(journal);
+        let token = self.sign_in(journal, terms).await?;
+        let application = self.read(journal, &token).await?.value;
+        self.refuse_other_instances(journal, &application)?;
+        let ends_at = crate::clock::whole_seconds(
+            self.now() + Duration::from_secs(u64::from(terms.policy.lifetime_days) * 86_400),
+        );
+        let answer = self.add_password(&token, &application, attempt, ends_at).await?;
+        Ok(Made { object_id: application.object_id, answer })
+    }
+
+    async fn add_password(
+        &self,
+        token: &Token,
+        application: &Application,
+        attempt: AttemptName,
+        ends_at: DateTime<Utc>,
+    ) -> Result<Answer<Minted>, Halt> {
+        let name = attempt.to_string();
+        let object_id = application.object_id;
+        let added = self.engine.entra.add_password(token, object_id, &name, ends_at).await;
+        Ok(self.answered(added)?)
+    }
+
+    /// Two stores that rotate one application would revoke each other's secrets (P5).
+    fn refuse_other_instances(
+        &self,
+        journal: &Journal,
+        application: &Application,
+    ) -> Result<(), Halt> {
+        match super::super::adopt::other_instance(
+            application,
+            &self.engine.instances,
+            |key_id| journal.secret(key_id).is_some(),
+            self.now(),
+        ) {
+            None => Ok(()),
+            Some(trouble) => Err(trouble.into()),
+        }
+    }
+
+    /// P1: sealed and committed before anything else is done with it.
+    async fn keep(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        mut rotation: Rotation,
+        attempt: AttemptName,
+        made: Made,
+    ) -> Result<(), Halt> {
+        let minted = &made.answer.value;
+        let secret = Secret {
+            key_id: minted.key_id,
+            role: Role::Pending,
+            origin: Origin::Minted,
+            generation: 0,
+            hint: minted.hint.clone(),
+            starts_at: minted.starts_at,
+            expires_at: minted.ends_at,
+            attempt: Some(attempt),
+        };
+        rotation.state = State::Minted { new: minted.key_id, minted_at: self.now() };
+        rotation.retry = Retry::default();
+        let event = Event {
+            rotation_id: Some(rotation.id),
+            key_id: Some(minted.key_id),
+            client_request_id: Some(made.answer.client_request_id.clone()),
+            ..self.event("minted")
+        };
+        let others = vec![
+            Change::Rotation(rotation),
+            Change::Found(made.object_id),
+            Change::Record(event),
+        ];
+        match self.keep_stubbornly(journal, &secret, minted, others).await {
+            Ok(()) => {
+                self.tell(&Moment::Minted { key_id: minted.key_id });
+                Ok(())
+            }
+            Err(fault) => Err(self.give_back(journal, terms, &made, fault).await.into()),
+        }
+    }
+
+    /// The value stays in memory while the disk is full or busy.
+    async fn keep_stubbornly(
+        &self,
+        journal: &Journal,
+        secret: &Secret,
+        minted: &Minted,
+        others: Vec<Change>,
+    ) -> Result<(), StoreFault> {
+        let until = self.now() + KEEP_TRYING;
+        loop {
+            let fault = match self.engine.keys.seal(journal.id, secret.key_id, &minted.secret) {
+                Ok(sealed) => {
+                    let mut changes = vec![Change::Keep(secret.clone(), sealed)];
+                    changes.extend(others.iter().cloned());
+                    match self.commit(changes).await {
+                        Ok(()) => return Ok(()),
+                        Err(fault) => fault,
+                    }
+                }
+                Err(fault) => StoreFault::Io { detail: fault.to_string() },
+            };
+            if fault == StoreFault::Resealed {
+                // Another process changed the master key while the call was under way.
+                self.reload_keys().await;
+            }
+            if self.now() >= until {
+                return Err(fault);
+            }
+            tracing::error!(connection = %self.name, %fault, "the new secret is not committed yet");
+            self.engine.clock.sleep(KEEP_SPACING).await;
+        }
+    }
+
+    async fn reload_keys(&self) {
+        if let Ok(fingerprint) = self.engine.store.fingerprint().await
+            && let Err(fault) = self.engine.keys.reload(fingerprint)
+        {
+            tracing::error!(%fault, "the changed master key can't be loaded");
+        }
+    }
+
+    /// The last resort: a secret that can't be kept is removed again, by its Key ID.
+    async fn give_back(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        made: &Made,
+        fault: StoreFault,
+    ) -> AdvanceFault {
+        let key_id = made.answer.value.key_id;
+        let removed = match self.sign_in(journal, terms).await {
+            Ok(token) => {
+                self.engine.entra.remove_password(&token, made.object_id, key_id).await.is_ok()
+            }
+            Err(_) => false,
+        };
+        AdvanceFault::NotKept {
+            connection: self.name.clone(),
+            seconds: KEEP_TRYING.as_secs(),
+            fault,
+            removed: if removed {
+                "removed again"
+            } else {
+                "not to be removed yet either: the next run finds it by its name and removes it"
+            },
+        }
+    }
+
+    /// Reads the application for the name of an attempt whose outcome is unknown.
+    pub(super) async fn look(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        id: RotationId,
+    ) -> Result<(), Halt> {
+        let mut rotation = rotation(journal, id)?.clone();
+        let State::Intended { attempt, outcome: Outcome::Unknown { absence } } =
+            rotation.state.effective().clone()
+        else {
+            return Ok(());
+        };
+        let token = self.sign_in(journal, terms).await?;
+        let application = self.read(journal, &token).await?.value;
+        let now = self.now();
+        let mut changes = Vec::new();
+        let outcome = if let Some(password) = find(&application, attempt) {
+            changes.extend(self.orphaned(journal, password, attempt));
+            Outcome::Orphaned { key_id: password.key_id }
+        } else {
+            let absence = absence.read_absent(now);
+            if is_absent(&absence, terms.graph.absence_window.0) {
+                self.tell(&Moment::NothingMade);
+                Outcome::NotMade
+            } else {
+                Outcome::Unknown { absence }
+            }
+        };
+        if !matches!(outcome, Outcome::Unknown { .. }) {
+            // Replicas can lag for longer than any window: the name is looked for further (P4).
+            changes.push(Change::Watch(Watch {
+                attempt,
+                since: now,
+                next_look: now + FIRST_LATE_LOOK,
+            }));
+        }
+        rotation.state = State::Intended { attempt, outcome };
+        changes.push(Change::Rotation(rotation));
+        Ok(self.commit(changes).await?)
+    }
+
+    /// Decides that the pending secret will never be used; from here there is no way back.
+    pub(super) async fn abandon(&self, journal: &Journal, id: RotationId) -> Result<(), Halt> {
+        let mut rotation = rotation(journal, id)?.clone();
+        let pending = rotation.state.new_key().and_then(|key_id| journal.secret(key_id));
+        let Some(pending) = pending.filter(|secret| secret.role == Role::Pending) else {
+            return Ok(());
+        };
+        let key_id = pending.key_id;
+        let doomed = Secret { role: Role::Doomed, ..pending.clone() };
+        rotation.state = State::Abandoning { new: key_id };
+        rotation.retry = Retry { failures: 0, not_before: None, last: rotation.retry.last };
+        let mut event = self.event("abandoning");
+        event.rotation_id = Some(id);
+        event.key_id = Some(key_id);
+        self.commit(vec![
+            Change::Secret(doomed),
+            Change::Rotation(rotation),
+            Change::Removal(self.removal(key_id)),
+            Change::Record(event),
+        ])
+        .await?;
+        self.tell(&Moment::Abandoned { key_id });
+        Ok(())
+    }
+
+    fn name_attempt(&self) -> AttemptName {
+        AttemptName { instance: self.engine.instances[0], attempt: self.ulid() }
+    }
+
+    fn ulid(&self) -> Ulid {
+        Ulid::from_datetime(self.now().into())
+    }
+}

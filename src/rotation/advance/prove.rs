@@ -1,0 +1,118 @@
+//! From *minted* to *verified*: fresh tokens in a row, each over a new connection.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::Pass;
+use super::write::rotation;
+use crate::entra::{Class, Fault, KeyId};
+use crate::journal::{Journal, Retry, RotationId, State};
+use crate::rotation::observe::Moment;
+use crate::rotation::plan::Terms;
+use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
+use crate::store::Change;
+
+/// After a refusal it is not tried again at once, whatever the spacing of successes.
+const AFTER_REFUSAL: Duration = Duration::from_millis(500);
+
+impl Pass<'_> {
+    /// Signs in with the new secret until that has worked N times in a row, for one pass.
+    pub(super) async fn prove(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        id: RotationId,
+    ) -> Result<(), Halt> {
+        let mut rotation = rotation(journal, id)?.clone();
+        let State::Minted { new, .. } = *rotation.state.effective() else { return Ok(()) };
+        self.prove_secret(journal, terms, new, terms.verification.timeout.0).await?;
+        rotation.state = State::Verified { new };
+        rotation.retry = Retry::default();
+        let mut event = self.event("verified");
+        event.rotation_id = Some(id);
+        event.key_id = Some(new);
+        Ok(self.commit(vec![Change::Rotation(rotation), Change::Record(event)]).await?)
+    }
+
+    /// N fresh tokens in a row, within `timeout`; the last refusal otherwise.
+    pub(super) async fn prove_secret(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        key_id: KeyId,
+        timeout: Duration,
+    ) -> Result<(), Halt> {
+        let secret = self.stored(journal, key_id).await?;
+        let application = self.application(journal, terms);
+        let needed = terms.verification.successes;
+        let spacing = terms.verification.spacing.0;
+        let until = self.now() + timeout;
+        let mut in_a_row = 0;
+        loop {
+            let pause = match self.engine.entra.prove(&application, &secret).await {
+                Ok(_) => {
+                    in_a_row += 1;
+                    self.tell(&Moment::Proved { in_a_row, needed });
+                    if in_a_row >= needed {
+                        return Ok(());
+                    }
+                    spacing
+                }
+                Err(fault) => {
+                    // One refusal by one replica begins the count anew (A2).
+                    in_a_row = 0;
+                    let pause = pause_after(&fault, spacing);
+                    match pause {
+                        Some(pause) if self.now() + pause < until => {
+                            self.tell(&Moment::NotYet);
+                            pause
+                        }
+                        _ => return Err(fault.into()),
+                    }
+                }
+            };
+            self.engine.clock.sleep(pause).await;
+        }
+    }
+
+    /// The value of a secret that a step can't do without.
+    pub(super) async fn stored(
+        &self,
+        journal: &Journal,
+        key_id: KeyId,
+    ) -> Result<SecretString, Halt> {
+        match self.value(journal, key_id).await? {
+            Some(value) => Ok(value),
+            None => Err(AdvanceFault::Refused {
+                code: "no-value",
+                message: format!("the store holds no value for Key ID {key_id}"),
+                person: true,
+            }
+            .into()),
+        }
+    }
+
+    /// One fresh token: what is handed out still signs in.
+    pub(super) async fn prove_once(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        secret: &SecretString,
+    ) -> Result<(), Halt> {
+        let application = self.application(journal, terms);
+        match self.engine.entra.prove(&application, secret).await {
+            Ok(_) => Ok(()),
+            Err(fault) => Err(Trouble::from(fault).into()),
+        }
+    }
+}
+
+/// How long until the next proof of the same pass; `None`: the pass is over.
+fn pause_after(fault: &Fault, spacing: Duration) -> Option<Duration> {
+    match fault.class() {
+        Class::Throttled { wait } => Some(wait),
+        Class::Permanent => None,
+        _ => Some(spacing.max(AFTER_REFUSAL)),
+    }
+}

@@ -1,0 +1,402 @@
+//! What comes next for one connection (pure).
+//!
+//! A connection may have several things under way at once: one rotation before `promoted`, older
+//! ones that wait out their overlap, deliveries that are retried each on its own, Key IDs that are
+//! to go, names that are looked for. Each is asked in turn; the first that can act, acts.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::connection::{Overlap, Policy};
+use crate::journal::{
+    Absence, AttemptName, Delivery, Journal, Origin, Outcome, Removal, Role, Rotation, RotationId,
+    State, Trigger,
+};
+use crate::entra::KeyId;
+use crate::settings::{GraphSettings, Verification};
+
+/// What a plan is made by, beside the journal and the time.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The connection's own rules.
+    pub policy: Policy,
+    /// How a new secret is proved.
+    pub verification: Verification,
+    /// How Graph is called.
+    pub graph: GraphSettings,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// What is due by itself, and nothing else.
+    Due,
+    /// A rotation by hand, now, with this overlap.
+    Rotate(Option<Overlap>),
+    /// What is under way is carried on; nothing new is started.
+    Resume,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// This, now.
+    Do(Step),
+    /// Nothing until then.
+    Wait {
+        /// When to ask again.
+        until: DateTime<Utc>,
+        /// What for.
+        what: WaitFor,
+    },
+    /// It is due, but a person must say where its secret goes.
+    NoDestination,
+    /// Nothing, until somebody changes something.
+    Rest,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WaitFor {
+    /// The next try after a failure.
+    Retry,
+    /// The next read that shows whether something is reliably absent.
+    Absence,
+    /// The time between two changes of one application.
+    Spacing,
+    /// The end of an overlap.
+    Overlap,
+    /// The next rotation.
+    Due,
+    /// The next look for a name of unknown outcome.
+    Watch,
+}
+
+/// One thing that `advance` does, and writes down.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Commits a new rotation and makes its first attempt.
+    Begin {
+        /// Why.
+        trigger: Trigger,
+        /// What its overlap will be.
+        overlap: Overlap,
+    },
+    /// Makes another attempt, under a new name.
+    Attempt(RotationId),
+    /// Reads the application for the name of an attempt whose outcome is unknown.
+    Look(RotationId),
+    /// Signs in with the new secret until that has worked N times in a row.
+    Prove(RotationId),
+    /// Makes the new secret current.
+    Promote(RotationId),
+    /// Decides that the pending secret will never be used.
+    Abandon(RotationId),
+    /// Hands the current secret to one destination.
+    Deliver(String),
+    /// The journal alone moves on.
+    Enter(RotationId, State),
+    /// P2's last look, and the first call that removes the old secret.
+    Revoke(RotationId),
+    /// Calls `removePassword`.
+    Remove(KeyId),
+    /// Reads whether a removed Key ID is still listed.
+    Confirm(KeyId),
+    /// Reads the application for a name that may still show up.
+    Watch(AttemptName),
+}
+
+/// A pending secret is not abandoned while the current one has less than this left.
+const KEEP_PENDING: Duration = Duration::from_secs(24 * 3600);
+
+/// So many reads in a row must agree that something is absent.
+pub const ABSENT_READS: u32 = 3;
+
+/// A key younger than this may be unknown to the replica that a removal or a read went to.
+pub const YOUNG: Duration = Duration::from_secs(15 * 60);
+
+/// In the last days of a secret windows, blackouts and backoff yield.
+pub const LAST_DAYS: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// What comes next for the connection of `journal` at `now`.
+pub fn plan(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> Next {
+    if journal.removed_at.is_some() {
+        return Next::Rest;
+    }
+    let view = View { journal, terms, now };
+    let mut next = Next::Rest;
+    for candidate in view.candidates(ask) {
+        next = sooner(next, candidate);
+        if matches!(next, Next::Do(_)) {
+            break;
+        }
+    }
+    next
+}
+
+/// Whether the current secret is in its last days, or already over.
+pub fn is_urgent(journal: &Journal, now: DateTime<Utc>) -> bool {
+    journal
+        .current()
+        .and_then(|secret| secret.expires_at)
+        .is_some_and(|expires_at| expires_at <= now + LAST_DAYS)
+}
+
+/// Whether `reads` show by now that something is reliably absent.
+pub fn is_absent(absence: &Absence, window: Duration) -> bool {
+    match (absence.since, absence.last) {
+        (Some(since), Some(last)) => absence.reads >= ABSENT_READS && last >= since + window,
+        _ => false,
+    }
+}
+
+fn sooner(a: Next, b: Next) -> Next {
+    match (&a, &b) {
+        (Next::Do(_), _) => a,
+        (_, Next::Do(_)) => b,
+        (Next::NoDestination, _) => a,
+        (_, Next::NoDestination) => b,
+        (Next::Wait { until: at_a, .. }, Next::Wait { until: at_b, .. }) => {
+            if at_b < at_a { b } else { a }
+        }
+        (Next::Rest, _) => b,
+        (_, Next::Rest) => a,
+    }
+}
+
+struct View<'a> {
+    journal: &'a Journal,
+    terms: &'a Terms,
+    now: DateTime<Utc>,
+}
+
+impl View<'_> {
+    /// In the order of what matters most to the consumers. Lazy: a later one is asked only where
+    /// no earlier one acts.
+    fn candidates(&self, ask: Ask) -> impl Iterator<Item = Next> {
+        let journal = self.journal;
+        let deliveries = journal.deliveries.iter().map(|delivery| self.deliver(delivery));
+        let rotations = journal.rotations.iter().map(move |rotation| self.carry_on(rotation, ask));
+        let begin = std::iter::once_with(move || self.begin(ask));
+        let removals = journal.removals.iter().map(|removal| self.remove(removal));
+        let watches = journal
+            .watches
+            .iter()
+            .map(|watch| self.at(watch.next_look, WaitFor::Watch, Step::Watch(watch.attempt)));
+        deliveries.chain(rotations).chain(begin).chain(removals).chain(watches)
+    }
+
+    /// `step` from `at` on.
+    fn at(&self, at: DateTime<Utc>, what: WaitFor, step: Step) -> Next {
+        if at <= self.now { Next::Do(step) } else { Next::Wait { until: at, what } }
+    }
+
+    /// `step` when its backoff is over.
+    fn after_retry(&self, retry: &crate::journal::Retry, step: Step) -> Next {
+        match retry.holds_at(self.now) {
+            Some(until) => Next::Wait { until, what: WaitFor::Retry },
+            None => Next::Do(step),
+        }
+    }
+
+    /// A step that changes the application: when its backoff and the spacing are over.
+    fn mutation(&self, retry: &crate::journal::Retry, step: Step) -> Next {
+        let spaced = self.journal.mutated_at.map(|at| at + self.terms.graph.mutation_spacing.0);
+        match (self.after_retry(retry, step), spaced) {
+            (Next::Do(step), Some(at)) => self.at(at, WaitFor::Spacing, step),
+            (next, _) => next,
+        }
+    }
+
+    fn deliver(&self, delivery: &Delivery) -> Next {
+        let declared =
+            self.journal.declared.destinations.iter().any(|d| d.name() == delivery.destination);
+        if !declared || delivery.holds >= delivery.wants || self.journal.current().is_none() {
+            return Next::Rest;
+        }
+        self.after_retry(&delivery.retry, Step::Deliver(delivery.destination.clone()))
+    }
+
+    /// The next step of a rotation that is under way.
+    fn carry_on(&self, rotation: &Rotation, ask: Ask) -> Next {
+        let state = rotation.state.effective();
+        // Deliveries and what follows from them go on while a connection is paused; changes of
+        // the application do not.
+        let held = self.journal.paused;
+        match state {
+            State::Promoted { .. } | State::Delivering { .. } => self.settle(rotation),
+            State::Overlapping { revoke_at, .. } if !held => {
+                self.overlap(rotation, *revoke_at, ask)
+            }
+            _ if held => Next::Rest,
+            State::Intended { outcome, .. } => self.intended(rotation, outcome),
+            State::Minted { minted_at, .. } => self.minted(rotation, *minted_at),
+            State::Verified { .. } => Next::Do(Step::Promote(rotation.id)),
+            // What these wait for is among the removals.
+            State::Abandoning { .. } | State::Revoking { .. } => Next::Rest,
+            _ => Next::Rest,
+        }
+    }
+
+    fn intended(&self, rotation: &Rotation, outcome: &Outcome) -> Next {
+        match outcome {
+            // Until it is known what became of the last call, there is no other (P4).
+            Outcome::Unknown { absence } => match self.next_read(absence) {
+                Some(until) => Next::Wait { until, what: WaitFor::Absence },
+                None => self.after_retry(&rotation.retry, Step::Look(rotation.id)),
+            },
+            Outcome::NotMade => self.mutation(&rotation.retry, Step::Attempt(rotation.id)),
+            // Its removal comes first; then it counts as not made.
+            Outcome::Orphaned { key_id } => {
+                let going = self.journal.removals.iter().any(|removal| removal.key_id == *key_id);
+                if going {
+                    Next::Rest
+                } else {
+                    self.mutation(&rotation.retry, Step::Attempt(rotation.id))
+                }
+            }
+        }
+    }
+
+    fn minted(&self, rotation: &Rotation, minted_at: DateTime<Utc>) -> Next {
+        let given_up = self.now >= minted_at + self.terms.verification.give_up.0;
+        let tried = rotation.retry.failures > 0;
+        let spare = self
+            .journal
+            .current()
+            .is_some_and(|secret| secret.expires_at.is_none_or(|at| at > self.now + KEEP_PENDING));
+        if given_up && tried && spare {
+            return Next::Do(Step::Abandon(rotation.id));
+        }
+        self.after_retry(&rotation.retry, Step::Prove(rotation.id))
+    }
+
+    /// From `promoted` or `delivering` on, as far as the destinations are.
+    fn settle(&self, rotation: &Rotation) -> Next {
+        let (Some(new), Some(old)) = (rotation.state.new_key(), rotation.state.old_key()) else {
+            return Next::Rest;
+        };
+        if self.all_hold(new) {
+            let revoke_at = match rotation.overlap {
+                Overlap::For(span) => Some(crate::clock::whole_seconds(self.now + span.0)),
+                Overlap::NextRotation => None,
+            };
+            return Next::Do(Step::Enter(
+                rotation.id,
+                State::Overlapping { new, old, revoke_at },
+            ));
+        }
+        match rotation.state {
+            State::Promoted { .. } => {
+                Next::Do(Step::Enter(rotation.id, State::Delivering { new, old }))
+            }
+            _ => Next::Rest,
+        }
+    }
+
+    /// Whether every required destination holds the secret `key_id` or a newer one.
+    fn all_hold(&self, key_id: KeyId) -> bool {
+        let Some(secret) = self.journal.secret(key_id) else { return false };
+        self.journal.declared.destinations.iter().filter(|d| d.required()).all(|destination| {
+            self.journal.deliveries.iter().any(|delivery| {
+                delivery.destination == destination.name() && delivery.holds >= secret.generation
+            })
+        })
+    }
+
+    fn overlap(&self, rotation: &Rotation, revoke_at: Option<DateTime<Utc>>, ask: Ask) -> Next {
+        if !self.may_revoke(rotation) {
+            return Next::Rest;
+        }
+        let step = Step::Revoke(rotation.id);
+        match revoke_at {
+            Some(at) if at > self.now => Next::Wait { until: at, what: WaitFor::Overlap },
+            Some(_) => self.mutation(&rotation.retry, step),
+            // Just before the next add, once; where that fails, it is tried again beside it.
+            None if rotation.retry.failures == 0 && self.begins_now(ask) => {
+                self.mutation(&rotation.retry, step)
+            }
+            None if rotation.retry.failures > 0 => self.mutation(&rotation.retry, step),
+            None => Next::Rest,
+        }
+    }
+
+    /// What of P2 and P3 can be told from the journal.
+    fn may_revoke(&self, rotation: &Rotation) -> bool {
+        let old = rotation.state.old_key().and_then(|key_id| self.journal.secret(key_id));
+        let (Some(old), Some(current)) = (old, self.journal.current()) else { return false };
+        old.role == Role::Previous
+            && old.origin != Origin::Unchecked
+            && current.generation > old.generation
+            && self.all_hold(current.key_id)
+    }
+
+    fn begins_now(&self, ask: Ask) -> bool {
+        matches!(self.begin_at(ask), Some(at) if at <= self.now)
+    }
+
+    /// When the next rotation is to begin; `None`: not by itself.
+    fn begin_at(&self, ask: Ask) -> Option<DateTime<Utc>> {
+        let busy = self.journal.unpromoted().is_some();
+        if busy || self.journal.paused || self.journal.current().is_none() {
+            return None;
+        }
+        match ask {
+            Ask::Rotate(_) => Some(self.now),
+            Ask::Due => Some(self.journal.due_at.max(self.an_hour_after_the_last())),
+            Ask::Resume => None,
+        }
+    }
+
+    /// Two scheduled rotations of one application are at least an hour apart.
+    fn an_hour_after_the_last(&self) -> DateTime<Utc> {
+        self.journal
+            .current()
+            .filter(|secret| secret.origin == Origin::Minted)
+            .and_then(|secret| secret.starts_at)
+            .map_or(DateTime::UNIX_EPOCH, |at| at + Duration::from_secs(3600))
+    }
+
+    fn begin(&self, ask: Ask) -> Next {
+        let Some(at) = self.begin_at(ask) else { return Next::Rest };
+        let declared = &self.journal.declared;
+        let (trigger, overlap) = match ask {
+            Ask::Rotate(overlap) => (Trigger::Manual, overlap),
+            _ => (Trigger::Due(self.journal.due_at), None),
+        };
+        if trigger != Trigger::Manual && declared.destinations.is_empty() && !declared.pull {
+            return if at <= self.now { Next::NoDestination } else { wait_due(at) };
+        }
+        let overlap = overlap.unwrap_or(self.terms.policy.overlap);
+        if at > self.now {
+            return wait_due(at);
+        }
+        self.mutation(&crate::journal::Retry::default(), Step::Begin { trigger, overlap })
+    }
+
+    fn remove(&self, removal: &Removal) -> Next {
+        let known = self.journal.secret(removal.key_id);
+        let ours = known.is_some_and(|secret| secret.origin != Origin::Unchecked);
+        if self.journal.paused || !ours {
+            return Next::Rest;
+        }
+        if removal.called_at.is_none() {
+            return self.mutation(&removal.retry, Step::Remove(removal.key_id));
+        }
+        match self.next_read(&removal.absence) {
+            Some(until) => Next::Wait { until, what: WaitFor::Absence },
+            None => self.after_retry(&removal.retry, Step::Confirm(removal.key_id)),
+        }
+    }
+
+    /// When the next absent read counts; `None`: now.
+    fn next_read(&self, absence: &Absence) -> Option<DateTime<Utc>> {
+        let apart = self.terms.graph.absence_window.0 / ABSENT_READS;
+        absence.last.map(|last| last + apart).filter(|at| *at > self.now)
+    }
+}
+
+fn wait_due(until: DateTime<Utc>) -> Next {
+    Next::Wait { until, what: WaitFor::Due }
+}
