@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod connection;
+pub mod crash;
 pub mod destination;
 pub mod entra;
 pub mod journal;
@@ -13,3 +14,4 @@ pub mod sandbox;
 pub mod schedule;
 pub mod settings;
 pub mod store;
+pub mod text;

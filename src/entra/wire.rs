@@ -1,0 +1,438 @@
+//! Calls over HTTP: bounded in time and size, without redirects, and logged without what they carry.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::{Client, Request, RequestBuilder, Response, StatusCode};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::cloud::{Cloud, certificates};
+use super::fault::{Fault, FaultKind, Nonsense, Operation};
+use super::id::TenantId;
+use super::throttle::{Throttle, retry_after};
+use super::{Answer, date};
+use crate::clock::Clock;
+use crate::crash;
+use crate::text::harmless;
+
+/// More than an application with a thousand secrets takes.
+const LARGEST_BODY: usize = 1024 * 1024;
+
+/// Enough for three lost SYNs; a host that takes longer is as good as down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Shorter than any server keeps a connection, so that a change is not sent on a dying one.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A 429 of Graph's without a time; Graph's advice is to back off, its buckets refill in 10 s.
+const GRAPH_WAIT: Duration = Duration::from_secs(10);
+
+/// A 429 of the token endpoint's without a time; where it names one, it is a minute.
+const SIGN_IN_WAIT: Duration = Duration::from_secs(60);
+
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
+
+/// The client for Entra's token endpoint and Microsoft Graph: one for the process, cheap to clone.
+///
+/// It retries nothing by itself: what a failure means is for the caller to decide, by its
+/// [`Class`](super::Class).
+#[derive(Debug, Clone)]
+pub struct Entra {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    endpoints: Vec<Endpoint>,
+    request_timeout: Duration,
+    clock: Arc<dyn Clock>,
+    throttle: Throttle,
+}
+
+/// A cloud, and the connections to it: each made when it is first needed.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) cloud: Cloud,
+    pooled: OnceLock<Client>,
+    unpooled: OnceLock<Client>,
+}
+
+/// Whether a call may use a connection that is already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connection {
+    Pooled,
+    New,
+}
+
+/// What kind of call it is, and whose throttle it is under.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    pub(super) during: Operation,
+    pub(super) tenant: TenantId,
+}
+
+/// An answer that is neither a redirect nor a 429.
+pub(super) struct Received {
+    during: Operation,
+    status: StatusCode,
+    date: Option<DateTime<Utc>>,
+    client_request_id: String,
+    /// Wiped when it is dropped: it may hold a secret.
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Entra {
+    /// A client for `clouds` and the built-in ones; of two that share a name the former counts.
+    ///
+    /// `request_timeout` is for one request, from connecting to the last byte.
+    pub fn new(clouds: Vec<Cloud>, request_timeout: Duration, clock: Arc<dyn Clock>) -> Self {
+        let endpoints = clouds
+            .into_iter()
+            .chain(Cloud::built_in())
+            .map(|cloud| Endpoint {
+                cloud,
+                pooled: OnceLock::new(),
+                unpooled: OnceLock::new(),
+            })
+            .collect();
+        Self {
+            shared: Arc::new(Shared {
+                endpoints,
+                request_timeout,
+                throttle: Throttle::new(clock.clone()),
+                clock,
+            }),
+        }
+    }
+
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.shared.clock.now()
+    }
+
+    pub(super) fn endpoint(&self, cloud: &str, during: Operation) -> Result<&Endpoint, Fault> {
+        let mut endpoints = self.shared.endpoints.iter();
+        endpoints
+            .find(|endpoint| endpoint.cloud.name == cloud)
+            .ok_or_else(|| {
+                let cloud = harmless(cloud, 64);
+                unsent(during, FaultKind::CloudUnknown { cloud })
+            })
+    }
+
+    /// Sends what `request` makes of a client, once.
+    pub(super) async fn send(
+        &self,
+        call: Call,
+        endpoint: &Endpoint,
+        connection: Connection,
+        request: impl FnOnce(&Client) -> RequestBuilder,
+    ) -> Result<Received, Fault> {
+        let during = call.during;
+        let passed = self.shared.throttle.pass(call.tenant).await;
+        passed.map_err(|wait| unsent(during, FaultKind::Throttled { wait }))?;
+
+        let client = endpoint.client(connection, self.shared.request_timeout, during)?;
+        let client_request_id = Uuid::new_v4().to_string();
+        let request = request(client)
+            .header(CLIENT_REQUEST_ID, &client_request_id)
+            .build()
+            .map_err(|error| unreachable(endpoint, error))
+            .map_err(|kind| unsent(during, kind))?;
+
+        crash::point("http.before");
+        let outcome = self
+            .exchange(call, client, request, client_request_id)
+            .await;
+        crash::point("http.after");
+        outcome
+    }
+
+    async fn exchange(
+        &self,
+        call: Call,
+        client: &Client,
+        request: Request,
+        client_request_id: String,
+    ) -> Result<Received, Fault> {
+        let log = Log::new(&request, &client_request_id, self.now());
+        let fault = |kind, status: Option<StatusCode>| Fault {
+            kind,
+            during: call.during,
+            status: status.map(|status| status.as_u16()),
+            client_request_id: Some(client_request_id.clone()),
+        };
+        let host = request.url().host_str().unwrap_or_default().to_owned();
+        let mut response = match client.execute(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                let kind = undelivered(host, error);
+                log.failed(&kind, self.now());
+                return Err(fault(kind, None));
+            }
+        };
+        let status = response.status();
+        log.answered(status, self.now());
+
+        let answered_at = answered_at(response.headers());
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let wait = self.wait(call.during, response.headers(), answered_at);
+            self.shared.throttle.told(call.tenant, wait);
+            return Err(fault(FaultKind::Throttled { wait }, Some(status)));
+        }
+        if status.is_redirection() {
+            let kind = FaultKind::Nonsense(Nonsense::Redirect);
+            return Err(fault(kind, Some(status)));
+        }
+        let body = read(&mut response)
+            .await
+            .map_err(|kind| fault(kind, Some(status)))?;
+        Ok(Received {
+            during: call.during,
+            status,
+            date: answered_at,
+            client_request_id,
+            body,
+        })
+    }
+
+    fn wait(
+        &self,
+        during: Operation,
+        headers: &HeaderMap,
+        answered_at: Option<DateTime<Utc>>,
+    ) -> Duration {
+        let header = headers.get(RETRY_AFTER).and_then(|it| it.to_str().ok());
+        let told = header.and_then(|it| retry_after(it, answered_at.unwrap_or(self.now())));
+        told.unwrap_or(match during {
+            Operation::Token | Operation::Prove => SIGN_IN_WAIT,
+            Operation::Read | Operation::Add | Operation::Remove => GRAPH_WAIT,
+        })
+    }
+}
+
+impl Received {
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn date(&self) -> Option<DateTime<Utc>> {
+        self.date
+    }
+
+    /// The body as JSON. No error text is kept: it would quote the body.
+    pub(super) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Nonsense> {
+        serde_json::from_slice(&self.body).map_err(|_| Nonsense::NotJson)
+    }
+
+    /// The answer brought `value`.
+    pub(super) fn brought<T>(self, value: T) -> Answer<T> {
+        Answer {
+            value,
+            date: self.date,
+            client_request_id: self.client_request_id,
+        }
+    }
+
+    /// The answer is a fault of this kind.
+    pub(super) fn fault(&self, kind: FaultKind) -> Fault {
+        Fault {
+            kind,
+            during: self.during,
+            status: Some(self.status.as_u16()),
+            client_request_id: Some(self.client_request_id.clone()),
+        }
+    }
+
+    /// The answer makes no sense.
+    pub(super) fn nonsense(&self, nonsense: Nonsense) -> Fault {
+        self.fault(FaultKind::Nonsense(nonsense))
+    }
+
+    /// 5xx; 408 and 499 come from gateways that may have passed the request on.
+    pub(super) fn is_server_error(&self) -> bool {
+        self.status.is_server_error() || matches!(self.status.as_u16(), 408 | 499)
+    }
+}
+
+impl Endpoint {
+    fn client(
+        &self,
+        connection: Connection,
+        timeout: Duration,
+        during: Operation,
+    ) -> Result<&Client, Fault> {
+        let cell = match connection {
+            Connection::Pooled => &self.pooled,
+            Connection::New => &self.unpooled,
+        };
+        if let Some(client) = cell.get() {
+            return Ok(client);
+        }
+        let client = build(&self.cloud, connection, timeout)
+            .map_err(|error| unsent(during, unreachable(self, error)))?;
+        Ok(cell.get_or_init(|| client))
+    }
+}
+
+fn build(cloud: &Cloud, connection: Connection, timeout: Duration) -> reqwest::Result<Client> {
+    let idle = match connection {
+        Connection::Pooled => usize::MAX,
+        Connection::New => 0,
+    };
+    let builder = Client::builder()
+        .user_agent(concat!("keywheel/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .timeout(timeout)
+        .connect_timeout(timeout.min(CONNECT_TIMEOUT))
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(idle);
+    let builder = match &cloud.ca_pem {
+        Some(pem) => builder.tls_certs_only(certificates(pem).unwrap_or_default()),
+        // Reading the host's certificates takes longer than a whole rotation in a sandbox.
+        None if cloud.is_plain() => builder.tls_certs_only([]),
+        None => builder,
+    };
+    // A plain address is on loopback: no proxy may see it.
+    let builder = match cloud.is_encrypted() {
+        true => builder.https_only(true),
+        false => builder.no_proxy(),
+    };
+    builder.build()
+}
+
+/// The whole body, if it is of a reasonable size.
+async fn read(response: &mut Response) -> Result<Zeroizing<Vec<u8>>, FaultKind> {
+    let too_large = FaultKind::Nonsense(Nonsense::TooLarge);
+    let announced = response.content_length().unwrap_or(0);
+    let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+    if announced > LARGEST_BODY {
+        return Err(too_large);
+    }
+    let mut body = Zeroizing::new(Vec::with_capacity(announced.max(4096)));
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST_BODY => {
+                append(&mut body, &chunk);
+            }
+            Ok(Some(_)) => return Err(too_large),
+            Ok(None) => return Ok(body),
+            Err(error) => {
+                let detail = reason(error);
+                return Err(FaultKind::Interrupted { detail });
+            }
+        }
+    }
+}
+
+/// Grows by hand: a vector that grows by itself leaves a copy behind that nobody wipes.
+fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    let length = body.len() + chunk.len();
+    if length > body.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(length * 2));
+        larger.extend_from_slice(body);
+        *body = larger;
+    }
+    body.extend_from_slice(chunk);
+}
+
+fn answered_at(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    date::http(headers.get(DATE)?.to_str().ok()?)
+}
+
+fn unsent(during: Operation, kind: FaultKind) -> Fault {
+    Fault {
+        kind,
+        during,
+        status: None,
+        client_request_id: None,
+    }
+}
+
+fn undelivered(host: String, error: reqwest::Error) -> FaultKind {
+    // Anything but a failure to connect may have reached the server.
+    if error.is_connect() {
+        FaultKind::Unreachable {
+            host,
+            detail: reason(error),
+        }
+    } else {
+        FaultKind::Interrupted {
+            detail: reason(error),
+        }
+    }
+}
+
+fn unreachable(endpoint: &Endpoint, error: reqwest::Error) -> FaultKind {
+    FaultKind::Unreachable {
+        host: endpoint
+            .cloud
+            .login
+            .host_str()
+            .unwrap_or_default()
+            .to_owned(),
+        detail: reason(error),
+    }
+}
+
+/// The innermost cause, which is the one that a person can act on.
+fn reason(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it took too long".to_owned();
+    }
+    let error = error.without_url();
+    let mut cause: &dyn Error = &error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    harmless(&cause.to_string(), 160)
+}
+
+/// The two lines of a call: never its query, headers or body.
+struct Log<'a> {
+    method: String,
+    path: String,
+    client_request_id: &'a str,
+    started_at: DateTime<Utc>,
+}
+
+impl<'a> Log<'a> {
+    fn new(request: &Request, client_request_id: &'a str, started_at: DateTime<Utc>) -> Self {
+        let (method, path) = (
+            request.method().to_string(),
+            request.url().path().to_owned(),
+        );
+        tracing::trace!(method, path, client_request_id, "calling");
+        Self {
+            method,
+            path,
+            client_request_id,
+            started_at,
+        }
+    }
+
+    fn answered(&self, status: StatusCode, now: DateTime<Utc>) {
+        self.write(&status.as_u16(), now);
+    }
+
+    fn failed(&self, kind: &FaultKind, now: DateTime<Utc>) {
+        self.write(kind, now);
+    }
+
+    fn write(&self, outcome: &dyn fmt::Display, now: DateTime<Utc>) {
+        tracing::debug!(
+            method = self.method,
+            path = self.path,
+            outcome = %outcome,
+            elapsed_ms = (now - self.started_at).num_milliseconds(),
+            client_request_id = self.client_request_id,
+            "called"
+        );
+    }
+}
