@@ -13,3 +13,4 @@ pub mod sandbox;
 pub mod schedule;
 pub mod settings;
 pub mod store;
+pub mod wording;
