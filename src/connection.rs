@@ -5,13 +5,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use chrono::{NaiveDate, NaiveTime};
+use chrono::NaiveTime;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Span;
 use crate::entra::{ClientId, TenantId};
-use crate::schedule::{Hours, Weekdays};
+use crate::schedule::{Hours, Rule, Weekdays, Window};
+
+pub use crate::schedule::{Blackout, time_of_day};
 
 /// The name of a connection: 1 to 64 letters, digits, dots, hyphens and underscores, the first a
 /// letter or digit.
@@ -126,16 +128,6 @@ pub enum OnLimit {
     Block,
     /// Revoke a previous secret of ours before its overlap is over.
     RevokePrevious,
-}
-
-/// A range of dates, both included, in which no scheduled rotation starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Blackout {
-    /// The first day.
-    pub from: NaiveDate,
-    /// The last day.
-    pub until: NaiveDate,
 }
 
 /// A connection as it was declared: what is `None` follows the settings' `[defaults]`.
@@ -342,49 +334,20 @@ pub struct Policy {
     pub on_limit: OnLimit,
 }
 
-/// `HH:MM`, the form of `rotate_at` in settings, flags and output.
-pub mod time_of_day {
-    use chrono::NaiveTime;
-
-    /// The form.
-    pub const FORMAT: &str = "%H:%M";
-
-    /// Reads `HH:MM`, both with two digits.
-    pub fn parse(text: &str) -> Result<NaiveTime, String> {
-        let well_formed = text.len() == 5;
-        NaiveTime::parse_from_str(text, FORMAT)
-            .ok()
-            .filter(|_| well_formed)
-            .ok_or_else(|| {
-                let text: String = text.chars().filter(|c| !c.is_control()).take(20).collect();
-                format!("\"{text}\" is not a time of day: write HH:MM from 00:00 to 23:59")
-            })
-    }
-
-    /// For serde.
-    pub mod option {
-        use chrono::NaiveTime;
-        use serde::{Deserialize, Deserializer, Serializer};
-
-        /// Writes `HH:MM`.
-        #[expect(clippy::ref_option, reason = "the shape that serde calls")]
-        pub fn serialize<S: Serializer>(
-            time: &Option<NaiveTime>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match time {
-                Some(time) => serializer.collect_str(&time.format(super::FORMAT)),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        /// Reads `HH:MM`.
-        pub fn deserialize<'de, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Option<NaiveTime>, D::Error> {
-            Option::<String>::deserialize(deserializer)?
-                .map(|text| super::parse(&text).map_err(serde::de::Error::custom))
-                .transpose()
+impl Policy {
+    /// The part of it that decides when the connection rotates.
+    pub fn rule(&self) -> Rule {
+        Rule {
+            interval_days: self.interval_days,
+            rotate_at: self.rotate_at,
+            timezone: self.timezone,
+            renew_before: self.renew_before,
+            jitter: self.jitter,
+            window: Window {
+                only: self.only,
+                hours: self.hours,
+                blackouts: self.blackouts.clone(),
+            },
         }
     }
 }
