@@ -277,6 +277,8 @@ pub enum State {
     Completed {
         /// The new secret.
         new: KeyId,
+        /// The one that it replaced, and that is gone.
+        old: KeyId,
     },
     /// The pending secret will never be used, and is being removed.
     Abandoning {
@@ -392,19 +394,20 @@ impl State {
             | Self::Delivering { new, .. }
             | Self::Overlapping { new, .. }
             | Self::Revoking { new, .. }
-            | Self::Completed { new }
+            | Self::Completed { new, .. }
             | Self::Abandoning { new } => Some(*new),
             _ => None,
         }
     }
 
-    /// The secret that was replaced, from `promoted` to `revoking`.
+    /// The secret that was replaced, from `promoted` on.
     pub fn old_key(&self) -> Option<KeyId> {
         match self.effective() {
             Self::Promoted { old, .. }
             | Self::Delivering { old, .. }
             | Self::Overlapping { old, .. }
-            | Self::Revoking { old, .. } => Some(*old),
+            | Self::Revoking { old, .. }
+            | Self::Completed { old, .. } => Some(*old),
             _ => None,
         }
     }

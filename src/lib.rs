@@ -12,6 +12,7 @@ pub mod journal;
 pub mod rotation;
 pub mod sandbox;
 pub mod schedule;
+pub mod secret_file;
 pub mod settings;
 pub mod store;
 pub mod text;

@@ -8,7 +8,7 @@ use super::timetable::Timetable;
 use super::trouble::{AdvanceFault, Halt, Trouble};
 use crate::connection::{Declared, Policy};
 use crate::destination::{self, Place};
-use crate::entra::{AppRef, Application, FaultKind, KeyId, ObjectId, Password, Token};
+use crate::entra::{AppRef, Application, Fault, FaultKind, KeyId, ObjectId, Operation, Password, Token};
 use crate::journal::{
     AttemptName, ConnectionId, Event, InstanceId, Journal, Origin, Role, Secret,
 };
@@ -239,8 +239,11 @@ impl Engine {
             Ok(_) => {}
             // Another identity can still rotate it.
             Err(fault)
-                if policy.identity != "self" && matches!(fault.kind, FaultKind::SecretExpired { .. }) => {}
-            Err(fault) => return Err(Trouble::from(fault.established()).into()),
+                if policy.identity != "self" && matches!(fault.kind, FaultKind::SecretExpired) => {}
+            // It is not young: a refusal is no propagation.
+            Err(fault) => {
+                return Err(Trouble::from(Fault { during: Operation::Token, ..fault }).into());
+            }
         }
         let token = if policy.identity == "self" {
             self.entra.token(&application_ref, secret).await?

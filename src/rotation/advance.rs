@@ -1,5 +1,6 @@
 //! The only one who acts: does what [`plan`](super::plan) says, writes the journal, asks again.
 
+mod adoption;
 mod by_hand;
 mod deliver;
 mod mint;
@@ -12,18 +13,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 
 use super::observe::{Moment, Observer};
 use super::plan::{Ask, Next, Step, Terms, WaitFor, plan};
 use super::trouble::{AdvanceFault, Halt};
 use crate::clock::Clock;
 use crate::connection::{ConnectionName, Overlap};
-use crate::entra::Entra;
+use crate::entra::{Entra, KeyId};
 use crate::journal::{Actor, InstanceId, Journal};
 use crate::settings::Settings;
 use crate::store::{KeyRing, Lease, Store};
 
+pub use by_hand::Which;
 pub use sign_in::Tokens;
+pub use write::next_action_at;
 
 /// Everything that a rotation needs, and no state of its own but cached tokens.
 #[derive(Debug)]
@@ -120,6 +124,23 @@ impl Engine {
         match self.store.journal(name).await? {
             Some(journal) => Ok(journal),
             None => Err(self.unknown(name).await?),
+        }
+    }
+
+    /// The value of a stored secret; `None`: nobody holds it.
+    pub async fn value(
+        &self,
+        journal: &Journal,
+        key_id: KeyId,
+    ) -> Result<Option<SecretString>, AdvanceFault> {
+        let Some(sealed) = self.store.sealed(journal.id, key_id).await? else { return Ok(None) };
+        match self.keys.open(journal.id, key_id, &sealed) {
+            Ok(value) => Ok(Some(value)),
+            // Another process may have changed the master key since.
+            Err(_) => {
+                self.keys.reload(sealed.fingerprint)?;
+                Ok(Some(self.keys.open(journal.id, key_id, &sealed)?))
+            }
         }
     }
 

@@ -5,9 +5,12 @@
 
 pub mod adopt;
 pub mod advance;
+pub mod forecast;
 pub mod observe;
 pub mod plan;
 pub mod retry;
+pub mod standing;
+pub mod timetable;
 mod trouble;
 
 pub use trouble::AdvanceFault;

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::timetable::Timetable;
 use crate::connection::{Overlap, Policy};
-use crate::journal::{
-    Absence, AttemptName, Delivery, Journal, Origin, Outcome, Removal, Role, Rotation, RotationId,
-    State, Trigger,
-};
 use crate::entra::KeyId;
+use crate::journal::{
+    Absence, AttemptName, Delivery, Journal, Origin, Outcome, Removal, Retry, Role, Rotation,
+    RotationId, State, Trigger,
+};
+use crate::schedule;
 use crate::settings::{GraphSettings, Verification};
 
 /// What a plan is made by, beside the journal and the time.
@@ -116,9 +118,6 @@ pub const ABSENT_READS: u32 = 3;
 /// A key younger than this may be unknown to the replica that a removal or a read went to.
 pub const YOUNG: Duration = Duration::from_secs(15 * 60);
 
-/// In the last days of a secret windows, blackouts and backoff yield.
-pub const LAST_DAYS: Duration = Duration::from_secs(3 * 24 * 3600);
-
 /// What comes next for the connection of `journal` at `now`.
 pub fn plan(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> Next {
     if journal.removed_at.is_some() {
@@ -140,7 +139,7 @@ pub fn is_urgent(journal: &Journal, now: DateTime<Utc>) -> bool {
     journal
         .current()
         .and_then(|secret| secret.expires_at)
-        .is_some_and(|expires_at| expires_at <= now + LAST_DAYS)
+        .is_some_and(|expires_at| schedule::urgent(now, expires_at))
 }
 
 /// Whether `reads` show by now that something is reliably absent.
@@ -193,7 +192,7 @@ impl View<'_> {
     }
 
     /// `step` when its backoff is over.
-    fn after_retry(&self, retry: &crate::journal::Retry, step: Step) -> Next {
+    fn after_retry(&self, retry: &Retry, step: Step) -> Next {
         match retry.holds_at(self.now) {
             Some(until) => Next::Wait { until, what: WaitFor::Retry },
             None => Next::Do(step),
@@ -201,7 +200,7 @@ impl View<'_> {
     }
 
     /// A step that changes the application: when its backoff and the spacing are over.
-    fn mutation(&self, retry: &crate::journal::Retry, step: Step) -> Next {
+    fn mutation(&self, retry: &Retry, step: Step) -> Next {
         let spaced = self.journal.mutated_at.map(|at| at + self.terms.graph.mutation_spacing.0);
         match (self.after_retry(retry, step), spaced) {
             (Next::Do(step), Some(at)) => self.at(at, WaitFor::Spacing, step),
@@ -344,9 +343,21 @@ impl View<'_> {
         }
         match ask {
             Ask::Rotate(_) => Some(self.now),
-            Ask::Due => Some(self.journal.due_at.max(self.an_hour_after_the_last())),
+            Ask::Due => Some(self.start_at().max(self.an_hour_after_the_last())),
             Ask::Resume => None,
         }
+    }
+
+    /// What is overdue waits for an open window, unless the secret is in its last days.
+    fn start_at(&self) -> DateTime<Utc> {
+        let life = self.journal.current().map(|secret| (secret.starts_at, secret.expires_at));
+        let (starts_at, expires_at) = life.unwrap_or_default();
+        Timetable::new(self.journal.name(), &self.terms.policy).start_at(
+            self.journal.due_at,
+            self.now,
+            starts_at,
+            expires_at,
+        )
     }
 
     /// Two scheduled rotations of one application are at least an hour apart.
@@ -372,7 +383,7 @@ impl View<'_> {
         if at > self.now {
             return wait_due(at);
         }
-        self.mutation(&crate::journal::Retry::default(), Step::Begin { trigger, overlap })
+        self.mutation(&Retry::default(), Step::Begin { trigger, overlap })
     }
 
     fn remove(&self, removal: &Removal) -> Next {

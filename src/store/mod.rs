@@ -201,6 +201,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// All connections by name, removed ones included.
     async fn journals(&self) -> Result<Vec<Journal>, StoreFault>;
 
+    /// The newest rotation of a connection, ended or not.
+    async fn latest_rotation(
+        &self,
+        connection: ConnectionId,
+    ) -> Result<Option<Rotation>, StoreFault>;
+
     /// Whose `next_action_at` has come, those whose secrets expire first first.
     async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault>;
 

@@ -10,7 +10,7 @@ use super::Pass;
 use super::sign_in::find;
 use super::write::rotation;
 use crate::connection::{OnLimit, Overlap};
-use crate::entra::{Answer, Application, Minted, ObjectId, Token};
+use crate::entra::{Answer, Application, Fault, FaultKind, Minted, ObjectId, Token};
 use crate::journal::{
     Absence, AttemptName, Event, Journal, Origin, Outcome, Retry, Role, Rotation, RotationId,
     Secret, State, Trigger, Watch,
@@ -129,7 +129,13 @@ impl Pass<'_> {
 
     /// Where the connection says so, a full application gives up a previous secret of ours early.
     fn make_room(&self, journal: &Journal, terms: &Terms, trouble: &Trouble) -> Vec<Change> {
-        let full = matches!(trouble, Trouble::Entra(fault) if fault.is_full());
+        let full = matches!(
+            trouble,
+            Trouble::Entra(Fault {
+                kind: FaultKind::TooManyPasswords | FaultKind::SizeExceeded,
+                ..
+            })
+        );
         if !full || terms.policy.on_limit != OnLimit::RevokePrevious {
             return Vec::new();
         }
@@ -366,7 +372,7 @@ impl Pass<'_> {
         AttemptName { instance: self.engine.instances[0], attempt: self.ulid() }
     }
 
-    fn ulid(&self) -> Ulid {
+    pub(super) fn ulid(&self) -> Ulid {
         Ulid::from_datetime(self.now().into())
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::Pass;
 use super::sign_in::find;
 use super::write::{rotation, waits_for};
-use crate::entra::{Application, KeyId, ObjectId, Token};
+use crate::entra::{Application, FaultKind, KeyId, ObjectId, Token};
 use crate::journal::{
     Absence, AttemptName, Delivery, Failure, Journal, Origin, Outcome, Removal, Retry, Role,
     Rotation, RotationId, State, Watch,
@@ -176,7 +176,11 @@ impl Pass<'_> {
         match self.answered(removed) {
             Ok(_) => removal.acknowledged = true,
             // "Not there" may be a replica that lags: only reads tell (E2).
-            Err(fault) if fault.is_missing() => {}
+            Err(fault)
+                if matches!(
+                    fault.kind,
+                    FaultKind::CredentialMissing | FaultKind::ApplicationMissing
+                ) => {}
             Err(fault) => return Err(fault.into()),
         }
         removal.called_at = Some(self.now());
@@ -298,7 +302,7 @@ impl Pass<'_> {
 /// The rotation after the Key ID that it waited for is gone.
 fn without(rotation: &Rotation, key_id: KeyId) -> Rotation {
     let state = match rotation.state.effective() {
-        State::Revoking { new, .. } => State::Completed { new: *new },
+        State::Revoking { new, old } => State::Completed { new: *new, old: *old },
         State::Abandoning { .. } => State::Abandoned,
         State::Intended { attempt, outcome: Outcome::Orphaned { key_id: orphan } }
             if *orphan == key_id =>

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::Pass;
+use super::{Engine, Pass};
 use crate::clock::Clock;
-use crate::entra::{Answer, Application, AppRef, Class, Fault, KeyId, Token};
+use crate::entra::{Answer, AppRef, Application, Class, Fault, FaultKind, KeyId, Token};
 use crate::journal::{AttemptName, Journal, Origin, Removal, Role, Secret};
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::Terms;
@@ -53,6 +53,42 @@ impl Tokens {
     }
 }
 
+impl Engine {
+    /// A token for calling Graph, as an identity of the settings.
+    pub(crate) async fn sign_in_as(&self, name: &str) -> Result<Token, Halt> {
+        let identity = self.settings.identities.iter().find(|known| known.name == name);
+        let Some(identity) = identity else {
+            return Err(Trouble::rule(
+                "no-such-identity",
+                format!("the settings have no identity named {name}"),
+                "add it as [[identity]], or choose another with `connection edit`",
+            )
+            .into());
+        };
+        let IdentityKind::ClientSecret { tenant_id, client_id, secret_file, cloud } = &identity.kind;
+        let signer = Signer::Identity(name.to_owned(), format!("{cloud}/{tenant_id}"));
+        if let Some(token) = self.tokens.usable(&signer, &*self.clock) {
+            return Ok(token);
+        }
+        // Read anew for each token: the file may be a destination of a rotation.
+        let secret = crate::secret_file::read(secret_file).map_err(|fault| {
+            Trouble::passing_rule(
+                "secret-file",
+                fault.to_string(),
+                format!("put the secret of identity {name} there, readable by Keywheel alone"),
+            )
+        })?;
+        let application = AppRef {
+            cloud: cloud.clone(),
+            tenant_id: *tenant_id,
+            client_id: *client_id,
+        };
+        let token = self.entra.token(&application, &secret).await?;
+        self.tokens.keep(signer, &token);
+        Ok(token)
+    }
+}
+
 impl Pass<'_> {
     /// The application in its tenant and cloud.
     pub(super) fn application(&self, journal: &Journal, terms: &Terms) -> AppRef {
@@ -68,7 +104,7 @@ impl Pass<'_> {
         if terms.policy.identity == "self" {
             self.sign_in_as_itself(journal, terms).await
         } else {
-            self.sign_in_as(&terms.policy.identity).await
+            self.engine.sign_in_as(&terms.policy.identity).await
         }
     }
 
@@ -106,39 +142,6 @@ impl Pass<'_> {
             },
             Halt::from,
         ))
-    }
-
-    async fn sign_in_as(&self, name: &str) -> Result<Token, Halt> {
-        let identity = self.engine.settings.identities.iter().find(|known| known.name == name);
-        let Some(identity) = identity else {
-            return Err(Trouble::rule(
-                "no-such-identity",
-                format!("the settings have no identity named {name}"),
-                "add it as [[identity]], or choose another with `connection edit`",
-            )
-            .into());
-        };
-        let IdentityKind::ClientSecret { tenant_id, client_id, secret_file, cloud } = &identity.kind;
-        let signer = Signer::Identity(name.to_owned(), format!("{cloud}/{tenant_id}"));
-        if let Some(token) = self.engine.tokens.usable(&signer, &*self.engine.clock) {
-            return Ok(token);
-        }
-        // Read anew for each token: the file may be a destination of a rotation.
-        let secret = crate::secret_file::read(secret_file).map_err(|fault| {
-            Trouble::passing_rule(
-                "secret-file",
-                fault.to_string(),
-                format!("put the secret of identity {name} there, readable by Keywheel alone"),
-            )
-        })?;
-        let application = AppRef {
-            cloud: cloud.clone(),
-            tenant_id: *tenant_id,
-            client_id: *client_id,
-        };
-        let token = self.engine.entra.token(&application, &secret).await?;
-        self.engine.tokens.keep(signer, &token);
-        Ok(token)
     }
 
     /// The value of a stored secret; `None`: nobody holds it.
@@ -181,7 +184,7 @@ impl Pass<'_> {
     /// What Graph answered; a token that it refused is not used again.
     pub(super) fn answered<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
         answer.inspect_err(|fault| {
-            if fault.is_token_rejected() {
+            if fault.kind == FaultKind::TokenRejected {
                 self.engine.tokens.forget();
             }
         })

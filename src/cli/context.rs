@@ -1,0 +1,121 @@
+//! What most commands start with: the settings, the store, and the engine on top of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::exit::Complaint;
+use super::output::Output;
+use crate::clock::{Clock, SystemClock};
+use crate::entra::{Cloud, Entra};
+use crate::journal::Actor;
+use crate::rotation::advance::{Engine, Tokens};
+use crate::rotation::observe::Observer;
+use crate::settings::{CloudSpec, Settings};
+use crate::store::{KeyRing, SqliteStore, Store};
+
+/// Where the settings are when nobody says.
+pub const DEFAULT_CONFIG: &str = "/etc/keywheel/keywheel.toml";
+
+/// The settings and the store, open.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where words go.
+    pub output: Output,
+}
+
+impl Context {
+    /// Reads the settings and opens the store; needs no master key.
+    pub fn open(config: &Path, output: Output) -> Result<Self, Complaint> {
+        let settings = load_settings(config)?;
+        let store = SqliteStore::open(&settings.store_path)?;
+        Ok(Self {
+            settings: Arc::new(settings),
+            store: Arc::new(store),
+            clock: Arc::new(SystemClock),
+            output,
+        })
+    }
+
+    /// The engine: the master key is loaded, and is the store's.
+    pub async fn engine(&self, observer: Arc<dyn Observer>) -> Result<Engine, Complaint> {
+        let fingerprint = self.store.fingerprint().await?;
+        let keys = KeyRing::load(&self.settings.master_key, fingerprint)?;
+        Ok(Engine {
+            store: self.store.clone(),
+            keys: Arc::new(keys),
+            entra: self.entra()?,
+            clock: self.clock.clone(),
+            settings: self.settings.clone(),
+            instances: self.store.instances().await?,
+            actor: actor(),
+            observer,
+            tokens: Tokens::default(),
+        })
+    }
+
+    fn entra(&self) -> Result<Entra, Complaint> {
+        let clouds: Result<Vec<Cloud>, Complaint> =
+            self.settings.clouds.iter().map(read_cloud).collect();
+        Ok(Entra::new(clouds?, self.settings.graph.request_timeout.0, self.clock.clone()))
+    }
+}
+
+/// Reads the settings, or says all that is wrong with them.
+pub fn load_settings(config: &Path) -> Result<Settings, Complaint> {
+    Settings::load(config).map_err(|faults| {
+        let complaint = Complaint::usage("settings", faults.to_string());
+        if config.exists() {
+            complaint
+        } else {
+            complaint.remedy("run `keywheel init` to make one, or name another with --config")
+        }
+    })
+}
+
+fn read_cloud(spec: &CloudSpec) -> Result<Cloud, Complaint> {
+    let ca_pem = match &spec.ca_file {
+        None => None,
+        Some(path) => Some(std::fs::read(path).map_err(|error| {
+            Complaint::usage(
+                "ca-file",
+                format!("cloud {}: {} can't be read: {error}", spec.name, path.display()),
+            )
+        })?),
+    };
+    Cloud::new(&spec.name, &spec.login, &spec.graph, ca_pem)
+        .map_err(|fault| Complaint::usage("cloud", fault.to_string()))
+}
+
+/// Who asks, as far as this host can tell.
+pub fn actor() -> Actor {
+    let uid = rustix::process::geteuid().as_raw();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Actor {
+        user: user_name(uid).unwrap_or_else(|| uid.to_string()),
+        sudo_user: std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty()),
+        host,
+    }
+}
+
+/// The name of a user in /etc/passwd; users of a directory service keep their number.
+fn user_name(uid: u32) -> Option<String> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let id: u32 = fields.nth(1)?.parse().ok()?;
+        (id == uid).then(|| name.to_owned())
+    })
+}
+
+/// A path that a user gave on the command line, from the folder that they stand in.
+pub fn from_here(path: &Path) -> Result<PathBuf, Complaint> {
+    std::path::absolute(path)
+        .map_err(|error| Complaint::usage("path", format!("{}: {error}", path.display())))
+}

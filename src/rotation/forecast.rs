@@ -1,0 +1,143 @@
+//! What a run would change, for `--dry-run` (pure): every change, and nothing else (P9).
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::plan::{Ask, Next, Terms, plan};
+use crate::connection::Overlap;
+use crate::entra::KeyId;
+use crate::journal::{Journal, Outcome, Role, State};
+
+/// One change that the real run would make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Change {
+    /// A secret is added to the application.
+    AddPassword {
+        /// When it would expire.
+        expires_at: DateTime<Utc>,
+    },
+    /// An attempt whose answer was lost is looked for, and removed where it is found.
+    Reconcile {
+        /// Its display name.
+        display_name: String,
+    },
+    /// The new secret becomes current in the store.
+    Promote {
+        /// The one that becomes previous.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        previous_key_id: Option<KeyId>,
+    },
+    /// A destination gets the current secret, and its reload command runs.
+    Deliver {
+        /// Which.
+        destination: String,
+    },
+    /// A secret of ours is removed from the application.
+    Revoke {
+        /// Which.
+        key_id: KeyId,
+        /// When; `None`: just before the next rotation.
+        at: Option<DateTime<Utc>>,
+    },
+}
+
+/// The changes that a run at `now` would make, in their order; empty: none.
+pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let rotates = rotates(journal, terms, now, ask);
+    if let Some(display_name) = lost_name(journal) {
+        changes.push(Change::Reconcile { display_name });
+    }
+    changes.extend(ended_overlaps(journal, now, rotates));
+    if rotates {
+        changes.extend(rotation(journal, terms, now, ask));
+    } else {
+        changes.extend(pending_deliveries(journal));
+    }
+    changes.extend(
+        journal.removals.iter().map(|r| Change::Revoke { key_id: r.key_id, at: Some(now) }),
+    );
+    changes
+}
+
+/// Whether the run starts a rotation, or carries one on that has not been promoted.
+fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bool {
+    if journal.paused {
+        return false;
+    }
+    if let Some(rotation) = journal.unpromoted() {
+        let abandoned = matches!(rotation.state.effective(), State::Abandoning { .. });
+        let held = rotation.retry.holds_at(now).is_some() && ask == Ask::Due;
+        return !abandoned && !held;
+    }
+    // Asked without what else is under way, so that only a beginning answers.
+    let alone = Journal {
+        rotations: Vec::new(),
+        deliveries: Vec::new(),
+        removals: Vec::new(),
+        watches: Vec::new(),
+        mutated_at: None,
+        ..journal.clone()
+    };
+    matches!(plan(&alone, terms, now, ask), Next::Do(_))
+}
+
+fn lost_name(journal: &Journal) -> Option<String> {
+    match journal.unpromoted()?.state.effective() {
+        State::Intended { attempt, outcome: Outcome::Unknown { .. } } => Some(attempt.to_string()),
+        _ => None,
+    }
+}
+
+fn rotation(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let pending = journal.secrets.iter().any(|secret| secret.role == Role::Pending);
+    if !pending {
+        let life = std::time::Duration::from_secs(u64::from(terms.policy.lifetime_days) * 86_400);
+        let expires_at = crate::clock::whole_seconds(now + life);
+        changes.push(Change::AddPassword { expires_at });
+    }
+    let current = journal.current().map(|secret| secret.key_id);
+    changes.push(Change::Promote { previous_key_id: current });
+    changes.extend(journal.declared.destinations.iter().map(|spec| Change::Deliver {
+        destination: spec.name().to_owned(),
+    }));
+    let overlap = match (ask, journal.unpromoted()) {
+        (Ask::Rotate(Some(overlap)), _) => overlap,
+        (_, Some(rotation)) => rotation.overlap,
+        _ => terms.policy.overlap,
+    };
+    let at = match overlap {
+        Overlap::For(span) => Some(crate::clock::whole_seconds(now + span.0)),
+        Overlap::NextRotation => None,
+    };
+    changes.extend(current.map(|key_id| Change::Revoke { key_id, at }));
+    changes
+}
+
+fn ended_overlaps(
+    journal: &Journal,
+    now: DateTime<Utc>,
+    rotates: bool,
+) -> impl Iterator<Item = Change> {
+    let held = journal.paused;
+    journal.rotations.iter().filter_map(move |rotation| match rotation.state.effective() {
+        _ if held => None,
+        State::Overlapping { old, revoke_at: Some(at), .. } if *at <= now => {
+            Some(Change::Revoke { key_id: *old, at: Some(*at) })
+        }
+        State::Overlapping { old, revoke_at: None, .. } if rotates => {
+            Some(Change::Revoke { key_id: *old, at: Some(now) })
+        }
+        _ => None,
+    })
+}
+
+fn pending_deliveries(journal: &Journal) -> impl Iterator<Item = Change> {
+    journal
+        .deliveries
+        .iter()
+        .filter(|delivery| delivery.holds < delivery.wants)
+        .map(|delivery| Change::Deliver { destination: delivery.destination.clone() })
+}
