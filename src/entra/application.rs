@@ -119,12 +119,17 @@ impl Credential {
     fn password(self) -> Result<Password, Nonsense> {
         Ok(Password {
             key_id: self.key_id.ok_or(Nonsense::Lacks("keyId"))?,
-            hint: self.hint.map(|hint| harmless(&hint, 16)),
+            hint: self.hint.as_deref().map(first_three),
             display_name: self.display_name.map(Untrusted::new),
             starts_at: self.start_date_time.as_deref().and_then(date::graph),
             ends_at: self.end_date_time.as_deref().and_then(date::graph),
         })
     }
+}
+
+/// No more of a secret is ever kept in the clear, whatever a server calls its hint.
+fn first_three(text: &str) -> String {
+    harmless(text, text.len()).chars().take(3).collect()
 }
 
 pub(super) fn application(received: &Received) -> Result<Application, Nonsense> {
@@ -160,10 +165,12 @@ pub(super) fn minted(received: &Received) -> Result<Minted, Nonsense> {
         .filter(|secret| !secret.expose_secret().is_empty())
         .ok_or(Nonsense::Lacks("secretText"))?;
     let made = credential.password()?;
-    let first_three = || secret.expose_secret().chars().take(3).collect();
     Ok(Minted {
         key_id: made.key_id,
-        hint: made.hint.unwrap_or_else(first_three),
+        hint: made
+            .hint
+            .filter(|hint| !hint.is_empty())
+            .unwrap_or_else(|| first_three(secret.expose_secret())),
         display_name: made.display_name,
         starts_at: made.starts_at,
         ends_at: made.ends_at,

@@ -70,7 +70,8 @@ fn build(cloud: &Cloud, connection: Connection, timeout: Duration) -> reqwest::R
         .retry(reqwest::retry::never())
         .referer(false)
         .timeout(timeout)
-        .connect_timeout(timeout.min(CONNECT_TIMEOUT))
+        // Less than the whole: who could not connect in time must be known to have sent nothing.
+        .connect_timeout((timeout / 2).min(CONNECT_TIMEOUT))
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(idle);
     let builder = match &cloud.ca_pem {

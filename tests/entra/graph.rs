@@ -230,7 +230,7 @@ async fn b9_a_secret_is_taken_as_it_stands_in_the_answer() {
     let odd = "a\"b\\c/ é\t~'%41+ ";
     let mut body = made();
     body["secretText"] = json!(odd);
-    body["hint"] = json!(null);
+    body["hint"] = json!(odd);
     let (bench, token) = Bench::signed_in([reply(200, &body)]).await;
     let minted = bench.add(&token).await.unwrap();
     assert_eq!(minted.secret.expose_secret(), odd);
