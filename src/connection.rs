@@ -1,5 +1,7 @@
 //! What a user declares: a connection, its schedule, and where its secret goes.
 
+pub mod field;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -278,6 +280,17 @@ pub struct FileSpec {
     /// Variables that `reload` gets beside `PATH`; children start with an empty environment (P6).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reload_env: BTreeMap<String, String>,
+}
+
+impl FileSpec {
+    /// Whether both would write the same place: the same file, unless each keeps a key of its own
+    /// in one of the same format.
+    pub fn clashes(&self, other: &Self) -> bool {
+        let shared = matches!(self.format, FileFormat::Dotenv | FileFormat::Json)
+            && self.format == other.format
+            && self.key != other.key;
+        self.path == other.path && !shared
+    }
 }
 
 #[expect(

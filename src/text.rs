@@ -57,17 +57,32 @@ pub fn harmless(text: &str, limit: usize) -> String {
 ///
 /// Servers repeat what they were sent in their error messages (P6).
 pub fn without_secrets(text: &str, limit: usize) -> String {
-    let words: Vec<&str> = text
+    // First: what is invisible could cut a secret into words that look like none.
+    let plain = harmless(text, text.len());
+    let words: Vec<&str> = plain
         .split_whitespace()
         .map(|word| if may_be_secret(word) { "…" } else { word })
         .collect();
     harmless(&words.join(" "), limit)
 }
 
+/// An error code of a server's, if it looks like one; else `unknown-code`.
+pub fn code_word(code: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let looks_like_one = (1..=64).contains(&code.len()) && code.chars().all(is_part);
+    if looks_like_one && !may_be_secret(code) {
+        code.to_owned()
+    } else {
+        "unknown-code".to_owned()
+    }
+}
+
 /// Client secrets have 16 to 64 characters, today's have 40; those of 16 can't be told from words.
 fn may_be_secret(word: &str) -> bool {
     let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    let prose = bare.chars().all(|c| c.is_ascii_alphabetic() || c == '.');
+    let prose = bare
+        .chars()
+        .all(|c| c.is_ascii_alphabetic() || matches!(c, '.' | '_' | '/' | '-' | '\''));
     bare.len() >= 20 && !prose && uuid::Uuid::try_parse(bare).is_err()
 }
 
@@ -104,5 +119,20 @@ mod tests {
             without_secrets(message, 200),
             "secret … of 6f9619ff-8b86-d011-b42d-00cf4fc964ff is bad."
         );
+    }
+
+    #[test]
+    fn p6_only_what_looks_like_a_code_is_repeated_as_one() {
+        for code in [
+            "CredentialInvalidLifetimeAsPerAppPolicy",
+            "Directory_ConcurrencyViolation",
+            "invalid_client",
+        ] {
+            assert_eq!(code_word(code), code);
+        }
+        let secret = "abc8Q.0123456789012345678901234567890";
+        for odd in ["", "<script>", "a b", secret, &"a".repeat(65)] {
+            assert_eq!(code_word(odd), "unknown-code", "{odd}");
+        }
     }
 }

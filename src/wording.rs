@@ -5,8 +5,7 @@ use std::fmt;
 /// The longest text of a user's that a message repeats, in characters.
 const LONGEST: usize = 60;
 
-/// From this length on a word with a digit or a capital in it may be a secret; Entra's have 40
-/// characters, older ones 34 or 44.
+/// From this length on a word with a digit or a capital in it may be a secret: Entra's are longer.
 const SUSPICIOUS: usize = 24;
 
 /// `text` in quotes, as a message may repeat it: bounded, without control characters and without
@@ -53,6 +52,13 @@ pub fn harmless(text: &str) -> impl Iterator<Item = (usize, char)> {
         let c = if secret { '…' } else { c };
         (!c.is_control() && !turns_writing(c)).then_some((place, c))
     })
+}
+
+/// All of `text`, but for control characters and marks that turn the writing direction.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() && !turns_writing(*c))
+        .collect()
 }
 
 /// The candidate nearest to `text`, where one is near enough to be meant.
@@ -112,11 +118,11 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// A GUID is none, a path or host name in small letters is none.
+/// GUIDs, host names in small letters, and zones and paths without digits are none.
 fn is_suspicious(word: &str) -> bool {
-    word.chars().count() >= SUSPICIOUS
-        && word.chars().any(|c| c.is_ascii_digit() || c.is_uppercase())
-        && uuid::Uuid::try_parse(word).is_err()
+    let has = |what: fn(char) -> bool| word.contains(what);
+    let random = has(|c| c.is_ascii_digit()) || (has(char::is_uppercase) && !word.contains('/'));
+    random && word.chars().count() >= SUSPICIOUS && uuid::Uuid::try_parse(word).is_err()
 }
 
 fn turns_writing(c: char) -> bool {
@@ -133,7 +139,8 @@ mod tests {
         assert_eq!(shown(line), "secret = \"abc…\" # x");
         let guid = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
         assert_eq!(shown(guid), guid);
-        assert_eq!(shown("America/Los_Angeles"), "America/Los_Angeles");
+        let zone = "America/Argentina/Buenos_Aires";
+        assert_eq!(shown(zone), zone);
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! Microsoft Entra and Microsoft Graph, as far as Keywheel talks to them.
 
+mod application;
 mod cloud;
 mod date;
+mod endpoint;
 mod fault;
 mod graph;
 pub mod id;
 mod throttle;
 mod token;
 mod wire;
+mod wording;
 
 use chrono::{DateTime, Utc};
 
+pub use application::{Application, Minted, Password};
 pub use cloud::{Cloud, CloudFault};
 pub use fault::{Class, Fault, FaultKind, Nonsense, Operation};
-pub use graph::{Application, Minted, Password};
 pub use id::{ClientId, KeyId, NotAGuid, ObjectId, TenantId};
 pub use token::{AppRef, Proof, Token};
 pub use wire::Entra;

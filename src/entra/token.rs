@@ -7,10 +7,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::cloud::{Cloud, below};
+use super::endpoint::Connection;
 use super::fault::{Fault, FaultKind, Nonsense, Operation};
 use super::id::{ClientId, TenantId};
-use super::wire::{Call, Connection, Entra, Received};
-use crate::text::harmless;
+use super::wire::{Call, Entra, Received};
+use crate::text::code_word;
 
 /// An application, as far as signing in as it needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -136,7 +137,8 @@ impl Granted {
 
 fn granted(received: &Received) -> Result<Granted, Fault> {
     let granted: Granted = received.json().map_err(|it| received.nonsense(it))?;
-    if granted.access_token.expose_secret().is_empty() {
+    let token = granted.access_token.expose_secret();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(received.nonsense(Nonsense::Lacks("access_token")));
     }
     Ok(granted)
@@ -181,7 +183,7 @@ fn refused(app: &AppRef, cloud: &Cloud, received: &Received) -> Fault {
             code: format!("AADSTS{code}"),
         },
         None => FaultKind::OtherSignIn {
-            code: word(&refusal.error),
+            code: code_word(&refusal.error),
         },
     });
     received.fault(kind)
@@ -205,14 +207,4 @@ fn known(app: &AppRef, cloud: &Cloud, code: u64) -> Option<FaultKind> {
         53_003 => FaultKind::ConditionalAccess,
         _ => return None,
     })
-}
-
-/// A code as codes look: nothing of another shape is repeated.
-pub(super) fn word(code: &str) -> String {
-    let looks_like_one = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if !code.is_empty() && code.chars().all(looks_like_one) {
-        harmless(code, 64)
-    } else {
-        "unknown-code".to_owned()
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,7 +11,8 @@ use reqwest::{Client, Request, RequestBuilder, Response, StatusCode};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::cloud::{Cloud, certificates};
+use super::cloud::Cloud;
+use super::endpoint::{Connection, Endpoint};
 use super::fault::{Fault, FaultKind, Nonsense, Operation};
 use super::id::TenantId;
 use super::throttle::{Throttle, retry_after};
@@ -22,12 +23,6 @@ use crate::text::harmless;
 
 /// More than an application with a thousand secrets takes.
 const LARGEST_BODY: usize = 1024 * 1024;
-
-/// Enough for three lost SYNs; a host that takes longer is as good as down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Shorter than any server keeps a connection, so that a change is not sent on a dying one.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A 429 of Graph's without a time; Graph's advice is to back off, its buckets refill in 10 s.
 const GRAPH_WAIT: Duration = Duration::from_secs(10);
@@ -52,21 +47,6 @@ struct Shared {
     request_timeout: Duration,
     clock: Arc<dyn Clock>,
     throttle: Throttle,
-}
-
-/// A cloud, and the connections to it: each made when it is first needed.
-#[derive(Debug)]
-pub(super) struct Endpoint {
-    pub(super) cloud: Cloud,
-    pooled: OnceLock<Client>,
-    unpooled: OnceLock<Client>,
-}
-
-/// Whether a call may use a connection that is already there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Connection {
-    Pooled,
-    New,
 }
 
 /// What kind of call it is, and whose throttle it is under.
@@ -94,11 +74,7 @@ impl Entra {
         let endpoints = clouds
             .into_iter()
             .chain(Cloud::built_in())
-            .map(|cloud| Endpoint {
-                cloud,
-                pooled: OnceLock::new(),
-                unpooled: OnceLock::new(),
-            })
+            .map(Endpoint::new)
             .collect();
         Self {
             shared: Arc::new(Shared {
@@ -136,13 +112,15 @@ impl Entra {
         let passed = self.shared.throttle.pass(call.tenant).await;
         passed.map_err(|wait| unsent(during, FaultKind::Throttled { wait }))?;
 
-        let client = endpoint.client(connection, self.shared.request_timeout, during)?;
         let client_request_id = Uuid::new_v4().to_string();
-        let request = request(client)
-            .header(CLIENT_REQUEST_ID, &client_request_id)
-            .build()
-            .map_err(|error| unreachable(endpoint, error))
-            .map_err(|kind| unsent(during, kind))?;
+        let prepared = endpoint
+            .client(connection, self.shared.request_timeout)
+            .and_then(|client| {
+                let request = request(client).header(CLIENT_REQUEST_ID, &client_request_id);
+                Ok((client, request.build()?))
+            });
+        let (client, request) =
+            prepared.map_err(|error| unsent(during, unreachable(endpoint, error)))?;
 
         crash::point("http.before");
         let outcome = self
@@ -257,54 +235,6 @@ impl Received {
     pub(super) fn is_server_error(&self) -> bool {
         self.status.is_server_error() || matches!(self.status.as_u16(), 408 | 499)
     }
-}
-
-impl Endpoint {
-    fn client(
-        &self,
-        connection: Connection,
-        timeout: Duration,
-        during: Operation,
-    ) -> Result<&Client, Fault> {
-        let cell = match connection {
-            Connection::Pooled => &self.pooled,
-            Connection::New => &self.unpooled,
-        };
-        if let Some(client) = cell.get() {
-            return Ok(client);
-        }
-        let client = build(&self.cloud, connection, timeout)
-            .map_err(|error| unsent(during, unreachable(self, error)))?;
-        Ok(cell.get_or_init(|| client))
-    }
-}
-
-fn build(cloud: &Cloud, connection: Connection, timeout: Duration) -> reqwest::Result<Client> {
-    let idle = match connection {
-        Connection::Pooled => usize::MAX,
-        Connection::New => 0,
-    };
-    let builder = Client::builder()
-        .user_agent(concat!("keywheel/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .timeout(timeout)
-        .connect_timeout(timeout.min(CONNECT_TIMEOUT))
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(idle);
-    let builder = match &cloud.ca_pem {
-        Some(pem) => builder.tls_certs_only(certificates(pem).unwrap_or_default()),
-        // Reading the host's certificates takes longer than a whole rotation in a sandbox.
-        None if cloud.is_plain() => builder.tls_certs_only([]),
-        None => builder,
-    };
-    // A plain address is on loopback: no proxy may see it.
-    let builder = match cloud.is_encrypted() {
-        true => builder.https_only(true),
-        false => builder.no_proxy(),
-    };
-    builder.build()
 }
 
 /// The whole body, if it is of a reasonable size.

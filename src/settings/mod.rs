@@ -1,6 +1,15 @@
 //! `keywheel.toml`: parsed and checked whole before anything happens.
 
-use std::path::PathBuf;
+pub mod declare;
+mod diagnostic;
+mod fields;
+mod policy;
+mod read;
+mod reader;
+mod source;
+mod template;
+
+use std::path::{Path, PathBuf};
 
 use chrono::NaiveTime;
 use chrono_tz::Tz;
@@ -9,6 +18,16 @@ use crate::clock::Span;
 use crate::connection::{Blackout, OnLimit, Overlap};
 use crate::entra::{ClientId, TenantId};
 use crate::schedule::{Hours, Weekdays};
+
+pub use diagnostic::{Fault, Place, SettingsFaults};
+pub use policy::{PolicyFault, PolicyFaults};
+pub use template::{host_timezone, template};
+
+/// The clouds that are built in; the first one is meant where none is named.
+pub const CLOUDS: [&str; 4] = ["public", "usgov", "dod", "china"];
+
+/// The identity that is built in: the connection's own secret.
+pub const SELF: &str = "self";
 
 /// The settings, with every path absolute and every default filled in.
 #[derive(Debug, Clone)]
@@ -29,6 +48,29 @@ pub struct Settings {
     pub clouds: Vec<CloudSpec>,
     /// Identities beside the built-in `self`.
     pub identities: Vec<IdentitySpec>,
+}
+
+impl Settings {
+    /// Reads and checks the whole file; every fault is in the error, not only the first.
+    ///
+    /// A file that others can write is refused. Others may read it: no key of it takes a secret.
+    pub fn load(path: &Path) -> Result<Self, SettingsFaults> {
+        let source = source::Source::read(path, "run `keywheel init` to write one")?;
+        read::settings(&source)
+    }
+
+    /// The identity of this name; `None` for [`SELF`].
+    pub fn identity(&self, name: &str) -> Option<&IdentitySpec> {
+        self.identities
+            .iter()
+            .find(|identity| identity.name == name)
+    }
+
+    /// Of the settings and built in.
+    pub fn cloud_names(&self) -> impl Iterator<Item = &str> {
+        let own = self.clouds.iter().map(|cloud| cloud.name.as_str());
+        CLOUDS.into_iter().chain(own)
+    }
 }
 
 /// Where the 32 bytes of the master key come from.
