@@ -339,7 +339,11 @@ impl Absence {
     /// A read that did list it: what came before proves nothing.
     #[must_use]
     pub fn read_present(now: DateTime<Utc>) -> Self {
-        Self { reads: 0, since: None, last: Some(now) }
+        Self {
+            reads: 0,
+            since: None,
+            last: Some(now),
+        }
     }
 }
 

@@ -64,7 +64,9 @@ pub fn read(path: &Path) -> Result<SecretString, SecretFault> {
     let metadata = file.metadata().map_err(unreadable)?;
     // A pipe, such as <(…) of a shell, has an owner and nobody else at its other end.
     if metadata.is_file() && metadata.permissions().mode() & 0o007 != 0 {
-        return Err(SecretFault::Exposed { path: path.to_owned() });
+        return Err(SecretFault::Exposed {
+            path: path.to_owned(),
+        });
     }
     if metadata.is_file() && metadata.size() > LONGEST + 2 {
         return Err(content(path, SecretFault::TooLong));
@@ -85,7 +87,9 @@ pub fn read_from(input: &mut impl Read) -> Result<SecretString, SecretFault> {
 
 /// One line, without the line break at its end.
 pub fn parse(text: &str) -> Result<SecretString, SecretFault> {
-    let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    let line = text
+        .strip_suffix('\n')
+        .map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     if line.trim().is_empty() {
         return Err(SecretFault::Empty);
     }
@@ -105,7 +109,10 @@ pub fn parse(text: &str) -> Result<SecretString, SecretFault> {
 }
 
 fn content(path: &Path, fault: SecretFault) -> SecretFault {
-    SecretFault::Content { path: path.to_owned(), fault: Box::new(fault) }
+    SecretFault::Content {
+        path: path.to_owned(),
+        fault: Box::new(fault),
+    }
 }
 
 #[cfg(test)]
@@ -115,9 +122,13 @@ mod tests {
 
     #[test]
     fn one_line_break_at_the_end_is_lost_and_nothing_else() {
-        for (text, secret) in
-            [("a~b", "a~b"), ("a b\n", "a b"), ("ab\r\n", "ab"), (" ab ", " ab "), ("ü€", "ü€")]
-        {
+        for (text, secret) in [
+            ("a~b", "a~b"),
+            ("a b\n", "a b"),
+            ("ab\r\n", "ab"),
+            (" ab ", " ab "),
+            ("ü€", "ü€"),
+        ] {
             assert_eq!(parse(text).unwrap().expose_secret(), secret);
         }
     }
@@ -145,7 +156,10 @@ mod tests {
         let path = folder.path().join("secret");
         std::fs::write(&path, "value\n").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(read(&path).unwrap_err(), SecretFault::Exposed { path: path.clone() });
+        assert_eq!(
+            read(&path).unwrap_err(),
+            SecretFault::Exposed { path: path.clone() }
+        );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(read(&path).unwrap().expose_secret(), "value");
     }

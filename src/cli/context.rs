@@ -11,7 +11,7 @@ use crate::journal::Actor;
 use crate::rotation::advance::{Engine, Tokens};
 use crate::rotation::observe::Observer;
 use crate::settings::{CloudSpec, Settings};
-use crate::store::{KeyRing, SqliteStore, Store};
+use crate::store::{Keys, SqliteStore, Store};
 
 /// Where the settings are when nobody says.
 pub const DEFAULT_CONFIG: &str = "/etc/keywheel/keywheel.toml";
@@ -44,8 +44,7 @@ impl Context {
 
     /// The engine: the master key is loaded, and is the store's.
     pub async fn engine(&self, observer: Arc<dyn Observer>) -> Result<Engine, Complaint> {
-        let fingerprint = self.store.fingerprint().await?;
-        let keys = KeyRing::load(&self.settings.master_key, fingerprint)?;
+        let keys = Keys::open(self.settings.master_key.clone(), &*self.store).await?;
         Ok(Engine {
             store: self.store.clone(),
             keys: Arc::new(keys),

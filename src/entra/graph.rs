@@ -118,7 +118,7 @@ impl Entra {
         .await
     }
 
-    async fn read<T>(
+    pub(super) async fn read<T>(
         &self,
         token: &Token,
         path: &[&str],

@@ -7,6 +7,7 @@ mod endpoint;
 mod fault;
 mod graph;
 pub mod id;
+mod permission;
 mod throttle;
 mod token;
 mod wire;
@@ -18,6 +19,7 @@ pub use application::{Application, Minted, Password};
 pub use cloud::{Cloud, CloudFault};
 pub use fault::{Class, Fault, FaultKind, Nonsense, Operation};
 pub use id::{ClientId, KeyId, NotAGuid, ObjectId, TenantId};
+pub use permission::MayWrite;
 pub use token::{AppRef, Proof, Token};
 pub use wire::Entra;
 

@@ -8,10 +8,10 @@ use super::timetable::Timetable;
 use super::trouble::{AdvanceFault, Halt, Trouble};
 use crate::connection::{Declared, Policy};
 use crate::destination::{self, Place};
-use crate::entra::{AppRef, Application, Fault, FaultKind, KeyId, ObjectId, Operation, Password, Token};
-use crate::journal::{
-    AttemptName, ConnectionId, Event, InstanceId, Journal, Origin, Role, Secret,
+use crate::entra::{
+    AppRef, Application, Fault, FaultKind, KeyId, MayWrite, ObjectId, Operation, Password, Token,
 };
+use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Origin, Role, Secret};
 use crate::settings::IdentityKind;
 use crate::store::Adoption;
 
@@ -111,7 +111,12 @@ impl Engine {
             return self.adopt_unchecked(candidate, &policy).await;
         }
         let findings = self
-            .examine(&candidate.declared, &policy, &candidate.secret, candidate.key_id)
+            .examine(
+                &candidate.declared,
+                &policy,
+                &candidate.secret,
+                candidate.key_id,
+            )
             .await?;
         let expired = findings.password.ends_at.is_some_and(|at| at <= now);
         if expired && !(candidate.rotate_now && policy.identity != "self") {
@@ -124,16 +129,28 @@ impl Engine {
             .into());
         }
         let secret = current_of(&findings.password, &candidate.secret, Origin::Adopted);
-        let foreign =
-            findings.listed.iter().copied().filter(|key_id| *key_id != secret.key_id).collect();
+        let foreign = findings
+            .listed
+            .iter()
+            .copied()
+            .filter(|key_id| *key_id != secret.key_id)
+            .collect();
         let mut notes = findings.notes;
         if policy.identity == "self" {
             notes.push(SELF_NOTE.to_owned());
         }
         let key_id = secret.key_id;
         let object_id = Some(findings.object_id);
-        let due_at = self.write_adoption(candidate, &policy, object_id, secret).await?;
-        Ok(Adopted { key_id, worked_out: findings.worked_out, due_at, foreign, notes })
+        let due_at = self
+            .write_adoption(candidate, &policy, object_id, secret)
+            .await?;
+        Ok(Adopted {
+            key_id,
+            worked_out: findings.worked_out,
+            due_at,
+            foreign,
+            notes,
+        })
     }
 
     async fn adopt_unchecked(
@@ -165,7 +182,13 @@ impl Engine {
              is not ours"
                 .to_owned(),
         ];
-        Ok(Adopted { key_id, worked_out: false, due_at, foreign: Vec::new(), notes })
+        Ok(Adopted {
+            key_id,
+            worked_out: false,
+            due_at,
+            foreign: Vec::new(),
+            notes,
+        })
     }
 
     async fn write_adoption(
@@ -182,7 +205,10 @@ impl Engine {
             (false, Some(at)) => (timetable.anchor_before(at), crate::clock::whole_seconds(at)),
             (false, None) => {
                 let anchor = timetable.date(now);
-                (anchor, timetable.due_at(anchor, now, secret.starts_at, secret.expires_at))
+                (
+                    anchor,
+                    timetable.due_at(anchor, now, secret.starts_at, secret.expires_at),
+                )
             }
         };
         let event = Event {
@@ -212,10 +238,12 @@ impl Engine {
     }
 
     pub(super) fn policy_of(&self, declared: &Declared) -> Result<Policy, AdvanceFault> {
-        self.settings.policy(declared).map_err(|fault| AdvanceFault::Settings {
-            connection: declared.name.clone(),
-            message: fault.to_string(),
-        })
+        self.settings
+            .policy(declared)
+            .map_err(|fault| AdvanceFault::Settings {
+                connection: declared.name.clone(),
+                message: fault.to_string(),
+            })
     }
 
     /// Whether `secret` is what it is said to be; makes no call that changes anything.
@@ -242,7 +270,11 @@ impl Engine {
                 if policy.identity != "self" && matches!(fault.kind, FaultKind::SecretExpired) => {}
             // It is not young: a refusal is no propagation.
             Err(fault) => {
-                return Err(Trouble::from(Fault { during: Operation::Token, ..fault }).into());
+                return Err(Trouble::from(Fault {
+                    during: Operation::Token,
+                    ..fault
+                })
+                .into());
             }
         }
         let token = if policy.identity == "self" {
@@ -251,8 +283,9 @@ impl Engine {
             self.sign_in_as(&policy.identity).await?
         };
         let application = self.application_of(declared, &token).await?;
-        let (password, worked_out) =
-            self.password_of(declared, &token, &application, secret, key_id).await?;
+        let (password, worked_out) = self
+            .password_of(declared, &token, &application, secret, key_id)
+            .await?;
         if let Some(trouble) = other_instance(
             &application,
             &self.instances,
@@ -265,13 +298,53 @@ impl Engine {
         Ok(Findings {
             object_id: application.object_id,
             worked_out,
-            listed: application.passwords.iter().map(|password| password.key_id).collect(),
+            listed: application
+                .passwords
+                .iter()
+                .map(|password| password.key_id)
+                .collect(),
             password,
             notes,
         })
     }
 
-    async fn application_of(&self, declared: &Declared, token: &Token) -> Result<Application, Halt> {
+    async fn may_write(
+        &self,
+        token: &Token,
+        application: &Application,
+    ) -> Result<Vec<String>, Halt> {
+        let (code, message) = match self.entra.may_write(token, application).await? {
+            MayWrite::Yes => return Ok(Vec::new()),
+            MayWrite::Unknown => {
+                return Ok(vec![
+                    "whether the identity may write to the application could not be found out"
+                        .to_owned(),
+                ]);
+            }
+            MayWrite::NoPermission => (
+                "no-permission",
+                "the identity has no permission to change the secrets of applications",
+            ),
+            MayWrite::NotOwner => (
+                "not-owner",
+                "the identity may change the secrets of applications that it owns, and does not \
+                 own this one",
+            ),
+        };
+        Err(Trouble::rule(
+            code,
+            message,
+            "grant the application permission Application.ReadWrite.OwnedBy with admin consent, \
+             and make its service principal an owner of the application",
+        )
+        .into())
+    }
+
+    async fn application_of(
+        &self,
+        declared: &Declared,
+        token: &Token,
+    ) -> Result<Application, Halt> {
         let client_id = declared.client_id;
         if let Some(answer) = self.entra.find_application(token, client_id).await? {
             return Ok(answer.value);
@@ -337,8 +410,10 @@ impl Engine {
             )
             .into()),
             several => {
-                let listed: Vec<String> =
-                    several.iter().map(|password| password.key_id.to_string()).collect();
+                let listed: Vec<String> = several
+                    .iter()
+                    .map(|password| password.key_id.to_string())
+                    .collect();
                 Err(Trouble::rule(
                     "several-keys-fit",
                     format!("several secrets fit the hint: {}", listed.join(", ")),
@@ -356,7 +431,12 @@ impl Engine {
         key_id: KeyId,
     ) -> Result<Trouble, Halt> {
         let client_id = declared.client_id;
-        if self.entra.service_principal_holds(token, client_id, key_id).await.unwrap_or(false) {
+        if self
+            .entra
+            .service_principal_holds(token, client_id, key_id)
+            .await
+            .unwrap_or(false)
+        {
             return Ok(Trouble::rule(
                 "secret-on-service-principal",
                 format!("Key ID {key_id} sits on the service principal, not on the application"),
@@ -385,7 +465,12 @@ impl Engine {
             }
         }
         for identity in &self.settings.identities {
-            let IdentityKind::ClientSecret { client_id, secret_file, tenant_id, .. } = &identity.kind;
+            let IdentityKind::ClientSecret {
+                client_id,
+                secret_file,
+                tenant_id,
+                ..
+            } = &identity.kind;
             let same = *client_id == declared.client_id && *tenant_id == declared.tenant_id;
             let delivers = declared.destinations.iter().any(|spec| match spec {
                 crate::connection::DestinationSpec::File(file) => file.path == *secret_file,
@@ -422,7 +507,11 @@ fn places(declared: &Declared) -> Result<Vec<Place>, AdoptFault> {
 fn place_taken(place: &Place, journal: &Journal) -> Halt {
     Trouble::rule(
         "place-taken",
-        format!("connection {} already delivers to {}", journal.name(), place.0),
+        format!(
+            "connection {} already delivers to {}",
+            journal.name(),
+            place.0
+        ),
         "two secrets would overwrite each other there: choose another place",
     )
     .into()

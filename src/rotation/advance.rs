@@ -23,7 +23,7 @@ use crate::connection::{ConnectionName, Overlap};
 use crate::entra::{Entra, KeyId};
 use crate::journal::{Actor, InstanceId, Journal};
 use crate::settings::Settings;
-use crate::store::{KeyRing, Lease, Store};
+use crate::store::{Keys, Lease, Store};
 
 pub use by_hand::Which;
 pub use sign_in::Tokens;
@@ -35,7 +35,7 @@ pub struct Engine {
     /// The journal.
     pub store: Arc<dyn Store>,
     /// Opens and seals secret values.
-    pub keys: Arc<KeyRing>,
+    pub keys: Arc<Keys>,
     /// Entra and Graph.
     pub entra: Entra,
     /// The time.
@@ -76,13 +76,26 @@ impl Order {
 
     /// A rotation by hand.
     pub fn rotate(overlap: Option<Overlap>, revoke_now: bool, patience: Duration) -> Self {
-        let overlap = if revoke_now { Some(Overlap::For(crate::clock::Span::default())) } else { overlap };
-        Self { ask: Ask::Rotate(overlap), clear_backoff: true, revoke_now, patience }
+        let overlap = if revoke_now {
+            Some(Overlap::For(crate::clock::Span::default()))
+        } else {
+            overlap
+        };
+        Self {
+            ask: Ask::Rotate(overlap),
+            clear_backoff: true,
+            revoke_now,
+            patience,
+        }
     }
 
     /// What is under way is carried on.
     pub fn resume(patience: Duration) -> Self {
-        Self { ask: Ask::Resume, patience, ..Self::DUE }
+        Self {
+            ask: Ask::Resume,
+            patience,
+            ..Self::DUE
+        }
     }
 }
 
@@ -101,12 +114,10 @@ impl Engine {
     ///
     /// What fails is journalled and shows in the journal; an error is returned only where the
     /// journal itself, or the master key, is the trouble.
-    pub async fn advance(
-        &self,
-        name: &ConnectionName,
-        order: Order,
-    ) -> Result<Stop, AdvanceFault> {
-        let Some(pass) = self.begin_pass(name).await? else { return Ok(Stop::Busy) };
+    pub async fn advance(&self, name: &ConnectionName, order: Order) -> Result<Stop, AdvanceFault> {
+        let Some(pass) = self.begin_pass(name).await? else {
+            return Ok(Stop::Busy);
+        };
         pass.prepare(order).await?;
         pass.run(order).await
     }
@@ -116,7 +127,11 @@ impl Engine {
         let journal = self.journal(name).await?;
         let application = (journal.declared.tenant_id, journal.declared.client_id);
         let lease = self.store.try_lock(journal.id, application).await?;
-        Ok(lease.map(|lease| Pass { engine: self, name: name.clone(), lease }))
+        Ok(lease.map(|lease| Pass {
+            engine: self,
+            name: name.clone(),
+            lease,
+        }))
     }
 
     /// One connection's journal.
@@ -133,15 +148,7 @@ impl Engine {
         journal: &Journal,
         key_id: KeyId,
     ) -> Result<Option<SecretString>, AdvanceFault> {
-        let Some(sealed) = self.store.sealed(journal.id, key_id).await? else { return Ok(None) };
-        match self.keys.open(journal.id, key_id, &sealed) {
-            Ok(value) => Ok(Some(value)),
-            // Another process may have changed the master key since.
-            Err(_) => {
-                self.keys.reload(sealed.fingerprint)?;
-                Ok(Some(self.keys.open(journal.id, key_id, &sealed)?))
-            }
-        }
+        Ok(self.keys.value(&*self.store, journal.id, key_id).await?)
     }
 
     async fn unknown(&self, name: &ConnectionName) -> Result<AdvanceFault, AdvanceFault> {
@@ -153,17 +160,21 @@ impl Engine {
             .filter(|(likeness, _)| *likeness > 0.8)
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, other)| other.clone());
-        Ok(AdvanceFault::Unknown { name: name.clone(), similar })
+        Ok(AdvanceFault::Unknown {
+            name: name.clone(),
+            similar,
+        })
     }
 
     /// What a connection is planned by.
     pub fn terms(&self, journal: &Journal) -> Result<Terms, AdvanceFault> {
-        let policy = self.settings.policy(&journal.declared).map_err(|fault| {
-            AdvanceFault::Settings {
-                connection: journal.name().clone(),
-                message: fault.to_string(),
-            }
-        })?;
+        let policy =
+            self.settings
+                .policy(&journal.declared)
+                .map_err(|fault| AdvanceFault::Settings {
+                    connection: journal.name().clone(),
+                    message: fault.to_string(),
+                })?;
         Ok(Terms {
             policy,
             verification: self.settings.verification,

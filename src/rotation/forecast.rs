@@ -55,9 +55,10 @@ pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) 
     } else {
         changes.extend(pending_deliveries(journal));
     }
-    changes.extend(
-        journal.removals.iter().map(|r| Change::Revoke { key_id: r.key_id, at: Some(now) }),
-    );
+    changes.extend(journal.removals.iter().map(|r| Change::Revoke {
+        key_id: r.key_id,
+        at: Some(now),
+    }));
     changes
 }
 
@@ -85,24 +86,38 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
 
 fn lost_name(journal: &Journal) -> Option<String> {
     match journal.unpromoted()?.state.effective() {
-        State::Intended { attempt, outcome: Outcome::Unknown { .. } } => Some(attempt.to_string()),
+        State::Intended {
+            attempt,
+            outcome: Outcome::Unknown { .. },
+        } => Some(attempt.to_string()),
         _ => None,
     }
 }
 
 fn rotation(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> Vec<Change> {
     let mut changes = Vec::new();
-    let pending = journal.secrets.iter().any(|secret| secret.role == Role::Pending);
+    let pending = journal
+        .secrets
+        .iter()
+        .any(|secret| secret.role == Role::Pending);
     if !pending {
         let life = std::time::Duration::from_secs(u64::from(terms.policy.lifetime_days) * 86_400);
         let expires_at = crate::clock::whole_seconds(now + life);
         changes.push(Change::AddPassword { expires_at });
     }
     let current = journal.current().map(|secret| secret.key_id);
-    changes.push(Change::Promote { previous_key_id: current });
-    changes.extend(journal.declared.destinations.iter().map(|spec| Change::Deliver {
-        destination: spec.name().to_owned(),
-    }));
+    changes.push(Change::Promote {
+        previous_key_id: current,
+    });
+    changes.extend(
+        journal
+            .declared
+            .destinations
+            .iter()
+            .map(|spec| Change::Deliver {
+                destination: spec.name().to_owned(),
+            }),
+    );
     let overlap = match (ask, journal.unpromoted()) {
         (Ask::Rotate(Some(overlap)), _) => overlap,
         (_, Some(rotation)) => rotation.overlap,
@@ -122,16 +137,29 @@ fn ended_overlaps(
     rotates: bool,
 ) -> impl Iterator<Item = Change> {
     let held = journal.paused;
-    journal.rotations.iter().filter_map(move |rotation| match rotation.state.effective() {
-        _ if held => None,
-        State::Overlapping { old, revoke_at: Some(at), .. } if *at <= now => {
-            Some(Change::Revoke { key_id: *old, at: Some(*at) })
-        }
-        State::Overlapping { old, revoke_at: None, .. } if rotates => {
-            Some(Change::Revoke { key_id: *old, at: Some(now) })
-        }
-        _ => None,
-    })
+    journal
+        .rotations
+        .iter()
+        .filter_map(move |rotation| match rotation.state.effective() {
+            _ if held => None,
+            State::Overlapping {
+                old,
+                revoke_at: Some(at),
+                ..
+            } if *at <= now => Some(Change::Revoke {
+                key_id: *old,
+                at: Some(*at),
+            }),
+            State::Overlapping {
+                old,
+                revoke_at: None,
+                ..
+            } if rotates => Some(Change::Revoke {
+                key_id: *old,
+                at: Some(now),
+            }),
+            _ => None,
+        })
 }
 
 fn pending_deliveries(journal: &Journal) -> impl Iterator<Item = Change> {
@@ -139,5 +167,7 @@ fn pending_deliveries(journal: &Journal) -> impl Iterator<Item = Change> {
         .deliveries
         .iter()
         .filter(|delivery| delivery.holds < delivery.wants)
-        .map(|delivery| Change::Deliver { destination: delivery.destination.clone() })
+        .map(|delivery| Change::Deliver {
+            destination: delivery.destination.clone(),
+        })
 }

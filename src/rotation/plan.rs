@@ -123,7 +123,11 @@ pub fn plan(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> N
     if journal.removed_at.is_some() {
         return Next::Rest;
     }
-    let view = View { journal, terms, now };
+    let view = View {
+        journal,
+        terms,
+        now,
+    };
     let mut next = Next::Rest;
     for candidate in view.candidates(ask) {
         next = sooner(next, candidate);
@@ -157,7 +161,11 @@ fn sooner(a: Next, b: Next) -> Next {
         (Next::NoDestination, _) => a,
         (_, Next::NoDestination) => b,
         (Next::Wait { until: at_a, .. }, Next::Wait { until: at_b, .. }) => {
-            if at_b < at_a { b } else { a }
+            if at_b < at_a {
+                b
+            } else {
+                a
+            }
         }
         (Next::Rest, _) => b,
         (_, Next::Rest) => a,
@@ -175,33 +183,53 @@ impl View<'_> {
     /// no earlier one acts.
     fn candidates(&self, ask: Ask) -> impl Iterator<Item = Next> {
         let journal = self.journal;
-        let deliveries = journal.deliveries.iter().map(|delivery| self.deliver(delivery));
-        let rotations = journal.rotations.iter().map(move |rotation| self.carry_on(rotation, ask));
+        let deliveries = journal
+            .deliveries
+            .iter()
+            .map(|delivery| self.deliver(delivery));
+        let rotations = journal
+            .rotations
+            .iter()
+            .map(move |rotation| self.carry_on(rotation, ask));
         let begin = std::iter::once_with(move || self.begin(ask));
         let removals = journal.removals.iter().map(|removal| self.remove(removal));
         let watches = journal
             .watches
             .iter()
             .map(|watch| self.at(watch.next_look, WaitFor::Watch, Step::Watch(watch.attempt)));
-        deliveries.chain(rotations).chain(begin).chain(removals).chain(watches)
+        deliveries
+            .chain(rotations)
+            .chain(begin)
+            .chain(removals)
+            .chain(watches)
     }
 
     /// `step` from `at` on.
     fn at(&self, at: DateTime<Utc>, what: WaitFor, step: Step) -> Next {
-        if at <= self.now { Next::Do(step) } else { Next::Wait { until: at, what } }
+        if at <= self.now {
+            Next::Do(step)
+        } else {
+            Next::Wait { until: at, what }
+        }
     }
 
     /// `step` when its backoff is over.
     fn after_retry(&self, retry: &Retry, step: Step) -> Next {
         match retry.holds_at(self.now) {
-            Some(until) => Next::Wait { until, what: WaitFor::Retry },
+            Some(until) => Next::Wait {
+                until,
+                what: WaitFor::Retry,
+            },
             None => Next::Do(step),
         }
     }
 
     /// A step that changes the application: when its backoff and the spacing are over.
     fn mutation(&self, retry: &Retry, step: Step) -> Next {
-        let spaced = self.journal.mutated_at.map(|at| at + self.terms.graph.mutation_spacing.0);
+        let spaced = self
+            .journal
+            .mutated_at
+            .map(|at| at + self.terms.graph.mutation_spacing.0);
         match (self.after_retry(retry, step), spaced) {
             (Next::Do(step), Some(at)) => self.at(at, WaitFor::Spacing, step),
             (next, _) => next,
@@ -209,8 +237,12 @@ impl View<'_> {
     }
 
     fn deliver(&self, delivery: &Delivery) -> Next {
-        let declared =
-            self.journal.declared.destinations.iter().any(|d| d.name() == delivery.destination);
+        let declared = self
+            .journal
+            .declared
+            .destinations
+            .iter()
+            .any(|d| d.name() == delivery.destination);
         if !declared || delivery.holds >= delivery.wants || self.journal.current().is_none() {
             return Next::Rest;
         }
@@ -242,13 +274,20 @@ impl View<'_> {
         match outcome {
             // Until it is known what became of the last call, there is no other (P4).
             Outcome::Unknown { absence } => match self.next_read(absence) {
-                Some(until) => Next::Wait { until, what: WaitFor::Absence },
+                Some(until) => Next::Wait {
+                    until,
+                    what: WaitFor::Absence,
+                },
                 None => self.after_retry(&rotation.retry, Step::Look(rotation.id)),
             },
             Outcome::NotMade => self.mutation(&rotation.retry, Step::Attempt(rotation.id)),
             // Its removal comes first; then it counts as not made.
             Outcome::Orphaned { key_id } => {
-                let going = self.journal.removals.iter().any(|removal| removal.key_id == *key_id);
+                let going = self
+                    .journal
+                    .removals
+                    .iter()
+                    .any(|removal| removal.key_id == *key_id);
                 if going {
                     Next::Rest
                 } else {
@@ -261,10 +300,11 @@ impl View<'_> {
     fn minted(&self, rotation: &Rotation, minted_at: DateTime<Utc>) -> Next {
         let given_up = self.now >= minted_at + self.terms.verification.give_up.0;
         let tried = rotation.retry.failures > 0;
-        let spare = self
-            .journal
-            .current()
-            .is_some_and(|secret| secret.expires_at.is_none_or(|at| at > self.now + KEEP_PENDING));
+        let spare = self.journal.current().is_some_and(|secret| {
+            secret
+                .expires_at
+                .is_none_or(|at| at > self.now + KEEP_PENDING)
+        });
         if given_up && tried && spare {
             return Next::Do(Step::Abandon(rotation.id));
         }
@@ -283,7 +323,11 @@ impl View<'_> {
             };
             return Next::Do(Step::Enter(
                 rotation.id,
-                State::Overlapping { new, old, revoke_at },
+                State::Overlapping {
+                    new,
+                    old,
+                    revoke_at,
+                },
             ));
         }
         match rotation.state {
@@ -296,12 +340,20 @@ impl View<'_> {
 
     /// Whether every required destination holds the secret `key_id` or a newer one.
     fn all_hold(&self, key_id: KeyId) -> bool {
-        let Some(secret) = self.journal.secret(key_id) else { return false };
-        self.journal.declared.destinations.iter().filter(|d| d.required()).all(|destination| {
-            self.journal.deliveries.iter().any(|delivery| {
-                delivery.destination == destination.name() && delivery.holds >= secret.generation
+        let Some(secret) = self.journal.secret(key_id) else {
+            return false;
+        };
+        self.journal
+            .declared
+            .destinations
+            .iter()
+            .filter(|d| d.required())
+            .all(|destination| {
+                self.journal.deliveries.iter().any(|delivery| {
+                    delivery.destination == destination.name()
+                        && delivery.holds >= secret.generation
+                })
             })
-        })
     }
 
     fn overlap(&self, rotation: &Rotation, revoke_at: Option<DateTime<Utc>>, ask: Ask) -> Next {
@@ -310,7 +362,10 @@ impl View<'_> {
         }
         let step = Step::Revoke(rotation.id);
         match revoke_at {
-            Some(at) if at > self.now => Next::Wait { until: at, what: WaitFor::Overlap },
+            Some(at) if at > self.now => Next::Wait {
+                until: at,
+                what: WaitFor::Overlap,
+            },
             Some(_) => self.mutation(&rotation.retry, step),
             // Just before the next add, once; where that fails, it is tried again beside it.
             None if rotation.retry.failures == 0 && self.begins_now(ask) => {
@@ -323,8 +378,13 @@ impl View<'_> {
 
     /// What of P2 and P3 can be told from the journal.
     fn may_revoke(&self, rotation: &Rotation) -> bool {
-        let old = rotation.state.old_key().and_then(|key_id| self.journal.secret(key_id));
-        let (Some(old), Some(current)) = (old, self.journal.current()) else { return false };
+        let old = rotation
+            .state
+            .old_key()
+            .and_then(|key_id| self.journal.secret(key_id));
+        let (Some(old), Some(current)) = (old, self.journal.current()) else {
+            return false;
+        };
         old.role == Role::Previous
             && old.origin != Origin::Unchecked
             && current.generation > old.generation
@@ -350,7 +410,10 @@ impl View<'_> {
 
     /// What is overdue waits for an open window, unless the secret is in its last days.
     fn start_at(&self) -> DateTime<Utc> {
-        let life = self.journal.current().map(|secret| (secret.starts_at, secret.expires_at));
+        let life = self
+            .journal
+            .current()
+            .map(|secret| (secret.starts_at, secret.expires_at));
         let (starts_at, expires_at) = life.unwrap_or_default();
         Timetable::new(self.journal.name(), &self.terms.policy).start_at(
             self.journal.due_at,
@@ -370,14 +433,20 @@ impl View<'_> {
     }
 
     fn begin(&self, ask: Ask) -> Next {
-        let Some(at) = self.begin_at(ask) else { return Next::Rest };
+        let Some(at) = self.begin_at(ask) else {
+            return Next::Rest;
+        };
         let declared = &self.journal.declared;
         let (trigger, overlap) = match ask {
             Ask::Rotate(overlap) => (Trigger::Manual, overlap),
             _ => (Trigger::Due(self.journal.due_at), None),
         };
         if trigger != Trigger::Manual && declared.destinations.is_empty() && !declared.pull {
-            return if at <= self.now { Next::NoDestination } else { wait_due(at) };
+            return if at <= self.now {
+                Next::NoDestination
+            } else {
+                wait_due(at)
+            };
         }
         let overlap = overlap.unwrap_or(self.terms.policy.overlap);
         if at > self.now {
@@ -396,7 +465,10 @@ impl View<'_> {
             return self.mutation(&removal.retry, Step::Remove(removal.key_id));
         }
         match self.next_read(&removal.absence) {
-            Some(until) => Next::Wait { until, what: WaitFor::Absence },
+            Some(until) => Next::Wait {
+                until,
+                what: WaitFor::Absence,
+            },
             None => self.after_retry(&removal.retry, Step::Confirm(removal.key_id)),
         }
     }
@@ -404,10 +476,16 @@ impl View<'_> {
     /// When the next absent read counts; `None`: now.
     fn next_read(&self, absence: &Absence) -> Option<DateTime<Utc>> {
         let apart = self.terms.graph.absence_window.0 / ABSENT_READS;
-        absence.last.map(|last| last + apart).filter(|at| *at > self.now)
+        absence
+            .last
+            .map(|last| last + apart)
+            .filter(|at| *at > self.now)
     }
 }
 
 fn wait_due(until: DateTime<Utc>) -> Next {
-    Next::Wait { until, what: WaitFor::Due }
+    Next::Wait {
+        until,
+        what: WaitFor::Due,
+    }
 }

@@ -68,7 +68,11 @@ impl Retry {
                 if urgent { wait.min(URGENT) } else { wait }
             }
         };
-        Self { failures, not_before: Some(failure.at + wait), last: Some(failure) }
+        Self {
+            failures,
+            not_before: Some(failure.at + wait),
+            last: Some(failure),
+        }
     }
 
     /// The ladder after a person asked for another try: from the start, but for what a server
@@ -77,7 +81,11 @@ impl Retry {
     pub fn cleared(&self) -> Self {
         match &self.last {
             Some(failure) if failure.code == THROTTLED => self.clone(),
-            last => Self { failures: 0, not_before: None, last: last.clone() },
+            last => Self {
+                failures: 0,
+                not_before: None,
+                last: last.clone(),
+            },
         }
     }
 

@@ -57,7 +57,9 @@ pub fn standing(journal: &Journal, terms: &Terms, now: DateTime<Utc>) -> Standin
     let last_error = if next == Next::NoDestination {
         Some(no_destination(now))
     } else {
-        open_retries(journal).filter_map(|retry| retry.last.clone()).max_by_key(|f| f.at)
+        open_retries(journal)
+            .filter_map(|retry| retry.last.clone())
+            .max_by_key(|f| f.at)
     };
     Standing {
         state: state(journal),
@@ -86,14 +88,24 @@ pub fn no_destination(at: DateTime<Utc>) -> Failure {
 /// Every ladder that stands above its first rung.
 pub fn open_retries(journal: &Journal) -> impl Iterator<Item = &Retry> {
     let rotations = journal.rotations.iter().map(|rotation| &rotation.retry);
-    let deliveries = journal.deliveries.iter().filter(|d| d.holds < d.wants).map(|d| &d.retry);
+    let deliveries = journal
+        .deliveries
+        .iter()
+        .filter(|d| d.holds < d.wants)
+        .map(|d| &d.retry);
     let removals = journal.removals.iter().map(|removal| &removal.retry);
-    rotations.chain(deliveries).chain(removals).filter(|retry| retry.failures > 0)
+    rotations
+        .chain(deliveries)
+        .chain(removals)
+        .filter(|retry| retry.failures > 0)
 }
 
 /// Whether only a person can bring something forward.
 pub fn is_blocked(journal: &Journal) -> bool {
-    let blocked = journal.rotations.iter().any(|r| matches!(r.state, State::Blocked { .. }));
+    let blocked = journal
+        .rotations
+        .iter()
+        .any(|r| matches!(r.state, State::Blocked { .. }));
     blocked || open_retries(journal).any(|r| r.last.as_ref().is_some_and(|f| f.permanent))
 }
 
@@ -119,14 +131,31 @@ fn health(journal: &Journal, next: &Next, now: DateTime<Utc>) -> Health {
 /// The earliest end of what the required destinations hold; of the current secret without any.
 fn safe_until(journal: &Journal) -> Option<DateTime<Utc>> {
     let expiry = |generation: u32| {
-        let held = journal.secrets.iter().find(|s| s.generation == generation && generation > 0);
+        let held = journal
+            .secrets
+            .iter()
+            .find(|s| s.generation == generation && generation > 0);
         // What was there before the first delivery is what was adopted: the oldest that is left.
-        held.or_else(|| journal.secrets.iter().filter(|s| s.generation > 0).min_by_key(|s| s.generation))
-            .and_then(|secret| secret.expires_at)
+        held.or_else(|| {
+            journal
+                .secrets
+                .iter()
+                .filter(|s| s.generation > 0)
+                .min_by_key(|s| s.generation)
+        })
+        .and_then(|secret| secret.expires_at)
     };
-    let required = journal.declared.destinations.iter().filter(|d| d.required());
+    let required = journal
+        .declared
+        .destinations
+        .iter()
+        .filter(|d| d.required());
     let held = required.map(|spec| {
-        journal.deliveries.iter().find(|d| d.destination == spec.name()).map_or(0, |d| d.holds)
+        journal
+            .deliveries
+            .iter()
+            .find(|d| d.destination == spec.name())
+            .map_or(0, |d| d.holds)
     });
     let ends: Vec<Option<DateTime<Utc>>> = held.map(expiry).collect();
     if ends.is_empty() {
@@ -141,7 +170,10 @@ fn next_action(next: &Next, now: DateTime<Utc>) -> Option<NextAction> {
         Next::Wait { until, what } => (*until, wait_name(*what)),
         Next::NoDestination | Next::Rest => return None,
     };
-    Some(NextAction { at: crate::clock::whole_seconds(at), what })
+    Some(NextAction {
+        at: crate::clock::whole_seconds(at),
+        what,
+    })
 }
 
 fn wait_name(what: WaitFor) -> &'static str {

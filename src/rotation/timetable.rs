@@ -15,7 +15,10 @@ pub struct Timetable {
 impl Timetable {
     /// The timetable of the connection `name`.
     pub fn new(name: &ConnectionName, policy: &Policy) -> Self {
-        Self { rule: policy.rule(), key: name.to_string() }
+        Self {
+            rule: policy.rule(),
+            key: name.to_string(),
+        }
     }
 
     /// The date of `at` in the connection's zone.
@@ -43,7 +46,13 @@ impl Timetable {
         starts_at: Option<DateTime<Utc>>,
         expires_at: Option<DateTime<Utc>>,
     ) -> DateTime<Utc> {
-        schedule::start_at(&self.rule, due_at, life(starts_at, expires_at), &self.key, now)
+        schedule::start_at(
+            &self.rule,
+            due_at,
+            life(starts_at, expires_at),
+            &self.key,
+            now,
+        )
     }
 
     /// The next `count` due times: the journal's own one first.
@@ -81,7 +90,10 @@ impl Timetable {
 }
 
 fn life(starts_at: Option<DateTime<Utc>>, expires_at: Option<DateTime<Utc>>) -> Option<Life> {
-    expires_at.map(|expires_at| Life { starts_at, expires_at })
+    expires_at.map(|expires_at| Life {
+        starts_at,
+        expires_at,
+    })
 }
 
 #[cfg(test)]
@@ -135,13 +147,20 @@ mod tests {
         let timetable = timetable(30);
         let anchor = timetable.anchor_of(date("2026-01-10"), at("2026-02-09T09:00:00Z"));
         let next = timetable.due_at(anchor, at("2026-05-20T00:00:00Z"), None, None);
-        assert_eq!(next, at("2026-06-09T08:00:00Z"), "120 days after the date that was due");
+        assert_eq!(
+            next,
+            at("2026-06-09T08:00:00Z"),
+            "120 days after the date that was due"
+        );
     }
 
     #[test]
     fn p8_a_rotation_by_the_guard_counts_anew_from_its_own_date() {
         let timetable = timetable(30);
         let early = at("2026-01-20T09:00:00Z");
-        assert_eq!(timetable.anchor_of(date("2026-01-10"), early), date("2026-01-20"));
+        assert_eq!(
+            timetable.anchor_of(date("2026-01-10"), early),
+            date("2026-01-20")
+        );
     }
 }

@@ -44,7 +44,12 @@ impl Trouble {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::Rule { code, message: message.into(), remedy: remedy.into(), permanent: true }
+        Self::Rule {
+            code,
+            message: message.into(),
+            remedy: remedy.into(),
+            permanent: true,
+        }
     }
 
     /// A rule that may be kept at the next try.
@@ -53,7 +58,12 @@ impl Trouble {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::Rule { code, message: message.into(), remedy: remedy.into(), permanent: false }
+        Self::Rule {
+            code,
+            message: message.into(),
+            remedy: remedy.into(),
+            permanent: false,
+        }
     }
 
     /// As the journal keeps it; `before` tells how lasting it is.
@@ -71,11 +81,20 @@ impl Trouble {
                 (code, fault.remedy(), permanent)
             }
             Self::Destination(fault) => (fault.code.to_owned(), Some(fault.remedy.clone()), false),
-            Self::Rule { code, remedy, permanent, .. } => {
-                ((*code).to_owned(), Some(remedy.clone()), *permanent)
-            }
+            Self::Rule {
+                code,
+                remedy,
+                permanent,
+                ..
+            } => ((*code).to_owned(), Some(remedy.clone()), *permanent),
         };
-        Failure { at, code, message: self.to_string(), remedy, permanent }
+        Failure {
+            at,
+            code,
+            message: self.to_string(),
+            remedy,
+            permanent,
+        }
     }
 
     /// How long the server told us to wait.
@@ -151,7 +170,9 @@ pub enum AdvanceFault {
 }
 
 fn nearest(similar: Option<&ConnectionName>) -> String {
-    similar.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+    similar
+        .map(|name| format!("; did you mean {name}?"))
+        .unwrap_or_default()
 }
 
 /// How a step ends when it does not succeed.

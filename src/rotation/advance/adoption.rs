@@ -32,7 +32,10 @@ impl Pass<'_> {
         event.key_id = Some(key_id);
         self.commit(vec![
             Change::Found(findings.object_id),
-            Change::Secret(Secret { generation: current.generation, ..checked }),
+            Change::Secret(Secret {
+                generation: current.generation,
+                ..checked
+            }),
             Change::Record(event),
         ])
         .await?;
@@ -42,17 +45,31 @@ impl Pass<'_> {
     /// What is written when a person gives another secret: it follows the current one as one of a
     /// rotation would, so that destinations get it and the old one goes after the overlap.
     fn follow(&self, journal: &Journal, terms: &Terms, given: Secret) -> Vec<Change> {
-        let generation = journal.secrets.iter().map(|secret| secret.generation).max().unwrap_or(0);
-        let new = Secret { generation: generation + 1, ..given };
+        let generation = journal
+            .secrets
+            .iter()
+            .map(|secret| secret.generation)
+            .max()
+            .unwrap_or(0);
+        let new = Secret {
+            generation: generation + 1,
+            ..given
+        };
         let mut changes = Vec::new();
         if let Some(current) = journal.current() {
-            let old = Secret { role: Role::Previous, ..current.clone() };
+            let old = Secret {
+                role: Role::Previous,
+                ..current.clone()
+            };
             changes.push(Change::Rotation(Rotation {
                 id: RotationId(self.ulid()),
                 trigger: Trigger::Manual,
                 started_at: crate::clock::whole_seconds(self.now()),
                 overlap: terms.policy.overlap,
-                state: State::Promoted { new: new.key_id, old: old.key_id },
+                state: State::Promoted {
+                    new: new.key_id,
+                    old: old.key_id,
+                },
                 retry: Retry::default(),
             }));
             changes.push(Change::Secret(old));
@@ -71,7 +88,9 @@ impl Engine {
         value: SecretString,
         key_id: Option<KeyId>,
     ) -> Result<Option<Adopted>, AdoptFault> {
-        let Some(pass) = self.begin_pass(name).await? else { return Ok(None) };
+        let Some(pass) = self.begin_pass(name).await? else {
+            return Ok(None);
+        };
         let journal = pass.journal().await?;
         let terms = self.terms(&journal)?;
         if let Some(pending) = journal.unpromoted() {
@@ -85,17 +104,30 @@ impl Engine {
             }
             .into());
         }
-        let findings = self.examine(&journal.declared, &terms.policy, &value, key_id).await?;
+        let findings = self
+            .examine(&journal.declared, &terms.policy, &value, key_id)
+            .await?;
         let given = current_of(&findings.password, &value, Origin::Adopted);
         let key_id = given.key_id;
-        let sealed = self.keys.seal(journal.id, key_id, &value).map_err(AdvanceFault::from)?;
-        let same = journal.current().is_some_and(|current| current.key_id == key_id);
+        let sealed = self.keys.seal(journal.id, key_id, &value);
+        let same = journal
+            .current()
+            .is_some_and(|current| current.key_id == key_id);
         let (kept, mut changes) = if same {
             let generation = journal.current().map_or(1, |current| current.generation);
-            (Secret { generation, ..given }, Vec::new())
+            (
+                Secret {
+                    generation,
+                    ..given
+                },
+                Vec::new(),
+            )
         } else {
             let known = journal.secrets.iter().map(|secret| secret.generation).max();
-            let kept = Secret { generation: known.unwrap_or(0) + 1, ..given.clone() };
+            let kept = Secret {
+                generation: known.unwrap_or(0) + 1,
+                ..given.clone()
+            };
             (kept, pass.follow(&journal, &terms, given))
         };
         let mut event = pass.event("readopted");
@@ -112,7 +144,11 @@ impl Engine {
             key_id,
             worked_out: findings.worked_out,
             due_at: journal.due_at,
-            foreign: findings.listed.into_iter().filter(|listed| !ours(listed)).collect(),
+            foreign: findings
+                .listed
+                .into_iter()
+                .filter(|listed| !ours(listed))
+                .collect(),
             notes: findings.notes,
         }))
     }

@@ -14,7 +14,11 @@ use crate::rotation::trouble::{AdvanceFault, Halt};
 use crate::store::Change;
 
 fn refused(code: &'static str, message: impl Into<String>) -> AdvanceFault {
-    AdvanceFault::Refused { code, message: message.into(), person: false }
+    AdvanceFault::Refused {
+        code,
+        message: message.into(),
+        person: false,
+    }
 }
 
 /// What [`Engine::revoke`] is to remove.
@@ -40,22 +44,30 @@ impl Engine {
         which: Which,
         patience: Duration,
     ) -> Result<Stop, AdvanceFault> {
-        let Some(pass) = self.begin_pass(name).await? else { return Ok(Stop::Busy) };
+        let Some(pass) = self.begin_pass(name).await? else {
+            return Ok(Stop::Busy);
+        };
         let journal = pass.journal().await?;
         let changes = match which {
             Which::Previous => pass.end_overlaps(&journal),
-            Which::Key { key_id, accept_outage } => {
-                pass.revocation(&journal, key_id, accept_outage)?
-            }
+            Which::Key {
+                key_id,
+                accept_outage,
+            } => pass.revocation(&journal, key_id, accept_outage)?,
         };
         if !changes.is_empty() {
             let mut event = pass.event("revoke-asked");
             if let Which::Key { key_id, .. } = which {
                 event.key_id = Some(key_id);
             }
-            pass.commit([changes, vec![Change::Record(event)]].concat()).await?;
+            pass.commit([changes, vec![Change::Record(event)]].concat())
+                .await?;
         }
-        pass.run(Order { clear_backoff: true, ..Order::resume(patience) }).await
+        pass.run(Order {
+            clear_backoff: true,
+            ..Order::resume(patience)
+        })
+        .await
     }
 
     /// Hands the current secret out again, to one destination or to all.
@@ -65,29 +77,41 @@ impl Engine {
         to: Option<&str>,
         patience: Duration,
     ) -> Result<Stop, AdvanceFault> {
-        let Some(pass) = self.begin_pass(name).await? else { return Ok(Stop::Busy) };
+        let Some(pass) = self.begin_pass(name).await? else {
+            return Ok(Stop::Busy);
+        };
         let journal = pass.journal().await?;
         let Some(current) = journal.current() else {
-            return Err(refused("no-current-secret", format!("{name} has no current secret")));
+            return Err(refused(
+                "no-current-secret",
+                format!("{name} has no current secret"),
+            ));
         };
         let wanted: Vec<Change> = pass
             .want_everywhere(&journal, current.generation)
             .into_iter()
             .filter_map(|change| match change {
                 Change::Delivery(delivery) if to.is_none_or(|to| to == delivery.destination) => {
-                    Some(Change::Delivery(Delivery { holds: 0, ..delivery }))
+                    Some(Change::Delivery(Delivery {
+                        holds: 0,
+                        ..delivery
+                    }))
                 }
                 _ => None,
             })
             .collect();
         if wanted.is_empty() {
             return Err(match to {
-                Some(to) => refused("no-such-destination", format!("{name} has no destination {to}")),
+                Some(to) => refused(
+                    "no-such-destination",
+                    format!("{name} has no destination {to}"),
+                ),
                 None => refused("no-destination", format!("{name} has no destination")),
             });
         }
         let event = pass.event("deliver-asked");
-        pass.commit([wanted, vec![Change::Record(event)]].concat()).await?;
+        pass.commit([wanted, vec![Change::Record(event)]].concat())
+            .await?;
         pass.run(Order::resume(patience)).await
     }
 
@@ -97,7 +121,9 @@ impl Engine {
         name: &ConnectionName,
         patience: Duration,
     ) -> Result<Stop, AdvanceFault> {
-        let Some(pass) = self.begin_pass(name).await? else { return Ok(Stop::Busy) };
+        let Some(pass) = self.begin_pass(name).await? else {
+            return Ok(Stop::Busy);
+        };
         let journal = pass.journal().await?;
         let changes = match pass.turn_back(&journal).await {
             Ok(changes) => changes,
@@ -135,7 +161,11 @@ impl Pass<'_> {
         if matches!(order.ask, Ask::Rotate(_)) {
             changes.push(Change::Record(self.event("rotation-asked")));
         }
-        if changes.is_empty() { Ok(()) } else { Ok(self.commit(changes).await?) }
+        if changes.is_empty() {
+            Ok(())
+        } else {
+            Ok(self.commit(changes).await?)
+        }
     }
 
     fn revocation(
@@ -147,10 +177,16 @@ impl Pass<'_> {
         let Some(secret) = journal.secret(key_id) else {
             return Err(refused(
                 "not-ours",
-                format!("Key ID {key_id} is not one of {}: nothing was removed", self.name),
+                format!(
+                    "Key ID {key_id} is not one of {}: nothing was removed",
+                    self.name
+                ),
             ));
         };
-        let retiring = journal.rotations.iter().find(|r| r.state.old_key() == Some(key_id));
+        let retiring = journal
+            .rotations
+            .iter()
+            .find(|r| r.state.old_key() == Some(key_id));
         match (secret.role, retiring) {
             (Role::Doomed, _) => Ok(cleared_removals(journal).collect()),
             (Role::Previous, Some(rotation)) if !accept_outage => {
@@ -165,8 +201,15 @@ impl Pass<'_> {
                     ));
                 };
                 let revoke_at = Some(crate::clock::whole_seconds(self.now()));
-                let state = State::Overlapping { new, old, revoke_at };
-                Ok(vec![Change::Rotation(Rotation { state, ..rotation.clone() })])
+                let state = State::Overlapping {
+                    new,
+                    old,
+                    revoke_at,
+                };
+                Ok(vec![Change::Rotation(Rotation {
+                    state,
+                    ..rotation.clone()
+                })])
             }
             _ if accept_outage => Ok(self.doom(journal, secret)),
             (Role::Pending, _) => Err(refused(
@@ -188,7 +231,10 @@ impl Pass<'_> {
     fn doom(&self, journal: &Journal, secret: &Secret) -> Vec<Change> {
         let key_id = secret.key_id;
         let mut changes = vec![
-            Change::Secret(Secret { role: Role::Doomed, ..secret.clone() }),
+            Change::Secret(Secret {
+                role: Role::Doomed,
+                ..secret.clone()
+            }),
             Change::Removal(self.removal(key_id)),
         ];
         for rotation in &journal.rotations {
@@ -197,7 +243,10 @@ impl Pass<'_> {
                 (Some(new), None) if new == key_id => State::Abandoning { new },
                 _ => continue,
             };
-            changes.push(Change::Rotation(Rotation { state, ..rotation.clone() }));
+            changes.push(Change::Rotation(Rotation {
+                state,
+                ..rotation.clone()
+            }));
         }
         changes
     }
@@ -210,7 +259,9 @@ impl Pass<'_> {
                 && rotation.state.old_key().is_some()
                 && rotation.state.new_key() == current.map(|secret| secret.key_id)
         });
-        let previous = rotation.and_then(|r| r.state.old_key()).and_then(|key| journal.secret(key));
+        let previous = rotation
+            .and_then(|r| r.state.old_key())
+            .and_then(|key| journal.secret(key));
         let (Some(rotation), Some(previous), Some(current)) = (rotation, previous, current) else {
             return Err(refused(
                 "nothing-to-roll-back-to",
@@ -222,7 +273,10 @@ impl Pass<'_> {
             let state = pending.state.name();
             return Err(refused(
                 "rotation-under-way",
-                format!("a rotation of {} stands at {state}; let it end first", self.name),
+                format!(
+                    "a rotation of {} stands at {state}; let it end first",
+                    self.name
+                ),
             )
             .into());
         }
@@ -236,8 +290,15 @@ impl Pass<'_> {
         event.key_id = Some(new);
         let mut changes = self.want_everywhere(journal, generation);
         changes.extend([
-            Change::Secret(Secret { role: Role::Previous, ..current.clone() }),
-            Change::Secret(Secret { role: Role::Current, generation, ..previous.clone() }),
+            Change::Secret(Secret {
+                role: Role::Previous,
+                ..current.clone()
+            }),
+            Change::Secret(Secret {
+                role: Role::Current,
+                generation,
+                ..previous.clone()
+            }),
             Change::Rotation(Rotation {
                 state: State::Promoted { new, old },
                 retry: Retry::default(),
@@ -251,24 +312,45 @@ impl Pass<'_> {
 
 /// Ladders from their start, but for what a server dictated.
 fn cleared_deliveries(journal: &Journal) -> impl Iterator<Item = Change> {
-    journal.deliveries.iter().filter(|d| d.retry.not_before.is_some()).map(|delivery| {
-        Change::Delivery(Delivery { retry: delivery.retry.cleared(), ..delivery.clone() })
-    })
+    journal
+        .deliveries
+        .iter()
+        .filter(|d| d.retry.not_before.is_some())
+        .map(|delivery| {
+            Change::Delivery(Delivery {
+                retry: delivery.retry.cleared(),
+                ..delivery.clone()
+            })
+        })
 }
 
 fn cleared_removals(journal: &Journal) -> impl Iterator<Item = Change> {
-    journal.removals.iter().filter(|r| r.retry.not_before.is_some()).map(|removal| {
-        Change::Removal(Removal { retry: removal.retry.cleared(), ..removal.clone() })
-    })
+    journal
+        .removals
+        .iter()
+        .filter(|r| r.retry.not_before.is_some())
+        .map(|removal| {
+            Change::Removal(Removal {
+                retry: removal.retry.cleared(),
+                ..removal.clone()
+            })
+        })
 }
 
 /// A rotation whose overlap ends now, or will be none.
 pub(super) fn hurried(mut rotation: Rotation, now: DateTime<Utc>) -> Rotation {
     match rotation.state.effective() {
-        State::Overlapping { new, old, revoke_at } => {
+        State::Overlapping {
+            new,
+            old,
+            revoke_at,
+        } => {
             if revoke_at.is_none_or(|at| at > now) {
-                rotation.state =
-                    State::Overlapping { new: *new, old: *old, revoke_at: Some(now) };
+                rotation.state = State::Overlapping {
+                    new: *new,
+                    old: *old,
+                    revoke_at: Some(now),
+                };
             }
         }
         State::Revoking { .. } => {}

@@ -18,16 +18,27 @@ impl Pass<'_> {
         terms: &Terms,
         name: &str,
     ) -> Result<(), Halt> {
-        let spec = journal.declared.destinations.iter().find(|spec| spec.name() == name);
-        let (Some(spec), Some(current)) = (spec, journal.current()) else { return Ok(()) };
-        let known = journal.deliveries.iter().find(|delivery| delivery.destination == name);
+        let spec = journal
+            .declared
+            .destinations
+            .iter()
+            .find(|spec| spec.name() == name);
+        let (Some(spec), Some(current)) = (spec, journal.current()) else {
+            return Ok(());
+        };
+        let known = journal
+            .deliveries
+            .iter()
+            .find(|delivery| delivery.destination == name);
         let value = self.stored(journal, current.key_id).await?;
         if known.is_some_and(|delivery| delivery.retry.failures > 0) {
             // Time has passed since it was proved: what no longer signs in is not handed out.
             self.prove_once(journal, terms, &value).await?;
         }
         let destination = destination::open(spec)?;
-        destination.deliver(&parcel(journal, current, value)).await?;
+        destination
+            .deliver(&parcel(journal, current, value))
+            .await?;
         let delivery = Delivery {
             destination: name.to_owned(),
             wants: current.generation,
@@ -37,9 +48,13 @@ impl Pass<'_> {
         };
         let mut event = self.event("delivered");
         event.key_id = Some(current.key_id);
-        event.rotation_id =
-            journal.rotations.iter().rfind(|r| r.state.new_key() == Some(current.key_id)).map(|r| r.id);
-        self.commit(vec![Change::Delivery(delivery), Change::Record(event)]).await?;
+        event.rotation_id = journal
+            .rotations
+            .iter()
+            .rfind(|r| r.state.new_key() == Some(current.key_id))
+            .map(|r| r.id);
+        self.commit(vec![Change::Delivery(delivery), Change::Record(event)])
+            .await?;
         self.tell(&Moment::Delivered { destination: name });
         Ok(())
     }
@@ -54,7 +69,9 @@ impl Pass<'_> {
 
     /// Destinations that can be read and do not hold the current secret any more (H6).
     pub(super) async fn overwritten(&self, journal: &Journal) -> Result<Vec<String>, Halt> {
-        let Some(current) = journal.current() else { return Ok(Vec::new()) };
+        let Some(current) = journal.current() else {
+            return Ok(Vec::new());
+        };
         let value = self.stored(journal, current.key_id).await?;
         let mut lost = Vec::new();
         for spec in &journal.declared.destinations {

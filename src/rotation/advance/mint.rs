@@ -51,7 +51,10 @@ impl Pass<'_> {
             trigger,
             started_at: crate::clock::whole_seconds(now),
             overlap,
-            state: State::Intended { attempt: self.name_attempt(), outcome: Outcome::NotMade },
+            state: State::Intended {
+                attempt: self.name_attempt(),
+                outcome: Outcome::NotMade,
+            },
             retry: Retry::default(),
         };
         self.attempt(journal, terms, rotation).await
@@ -64,7 +67,8 @@ impl Pass<'_> {
         terms: &Terms,
         id: RotationId,
     ) -> Result<(), Halt> {
-        self.attempt(journal, terms, rotation(journal, id)?.clone()).await
+        self.attempt(journal, terms, rotation(journal, id)?.clone())
+            .await
     }
 
     async fn attempt(
@@ -74,12 +78,19 @@ impl Pass<'_> {
         mut rotation: Rotation,
     ) -> Result<(), Halt> {
         let attempt = self.name_attempt();
-        let not_made = State::Intended { attempt, outcome: Outcome::NotMade };
+        let not_made = State::Intended {
+            attempt,
+            outcome: Outcome::NotMade,
+        };
         // Before a secret exists that has nowhere to go.
         if let Err(Halt::Trouble(trouble)) = self.check_destinations(journal).await {
-            return Ok(self.commit(self.failed(journal, rotation, not_made, &trouble)).await?);
+            return Ok(self
+                .commit(self.failed(journal, rotation, not_made, &trouble))
+                .await?);
         }
-        let outcome = Outcome::Unknown { absence: Absence::default() };
+        let outcome = Outcome::Unknown {
+            absence: Absence::default(),
+        };
         rotation.state = State::Intended { attempt, outcome };
         let mut event = self.event("intended");
         event.rotation_id = Some(rotation.id);
@@ -90,7 +101,10 @@ impl Pass<'_> {
             Change::Record(event),
         ])
         .await?;
-        self.tell(&Moment::Intended { rotation: rotation.id, attempt });
+        self.tell(&Moment::Intended {
+            rotation: rotation.id,
+            attempt,
+        });
         match self.add(journal, terms, attempt).await {
             Ok(made) => self.keep(journal, terms, rotation, attempt, made).await,
             Err(Halt::Fatal(fault)) => Err(Halt::Fatal(fault)),
@@ -112,7 +126,10 @@ impl Pass<'_> {
     ) -> Vec<Change> {
         let made_nothing = !matches!(trouble, Trouble::Entra(fault) if !fault.made_nothing());
         if made_nothing {
-            let state = State::Intended { attempt, outcome: Outcome::NotMade };
+            let state = State::Intended {
+                attempt,
+                outcome: Outcome::NotMade,
+            };
             let mut changes = self.make_room(journal, terms, trouble);
             changes.extend(self.failed(journal, rotation, state, trouble));
             return changes;
@@ -157,8 +174,13 @@ impl Pass<'_> {
         let ends_at = crate::clock::whole_seconds(
             self.now() + Duration::from_secs(u64::from(terms.policy.lifetime_days) * 86_400),
         );
-        let answer = self.add_password(&token, &application, attempt, ends_at).await?;
-        Ok(Made { object_id: application.object_id, answer })
+        let answer = self
+            .add_password(&token, &application, attempt, ends_at)
+            .await?;
+        Ok(Made {
+            object_id: application.object_id,
+            answer,
+        })
     }
 
     async fn add_password(
@@ -170,7 +192,11 @@ impl Pass<'_> {
     ) -> Result<Answer<Minted>, Halt> {
         let name = attempt.to_string();
         let object_id = application.object_id;
-        let added = self.engine.entra.add_password(token, object_id, &name, ends_at).await;
+        let added = self
+            .engine
+            .entra
+            .add_password(token, object_id, &name, ends_at)
+            .await;
         Ok(self.answered(added)?)
     }
 
@@ -211,7 +237,10 @@ impl Pass<'_> {
             expires_at: minted.ends_at,
             attempt: Some(attempt),
         };
-        rotation.state = State::Minted { new: minted.key_id, minted_at: self.now() };
+        rotation.state = State::Minted {
+            new: minted.key_id,
+            minted_at: self.now(),
+        };
         rotation.retry = Retry::default();
         let event = Event {
             rotation_id: Some(rotation.id),
@@ -226,7 +255,9 @@ impl Pass<'_> {
         ];
         match self.keep_stubbornly(journal, &secret, minted, others).await {
             Ok(()) => {
-                self.tell(&Moment::Minted { key_id: minted.key_id });
+                self.tell(&Moment::Minted {
+                    key_id: minted.key_id,
+                });
                 Ok(())
             }
             Err(fault) => Err(self.give_back(journal, terms, &made, fault).await.into()),
@@ -243,16 +274,15 @@ impl Pass<'_> {
     ) -> Result<(), StoreFault> {
         let until = self.now() + KEEP_TRYING;
         loop {
-            let fault = match self.engine.keys.seal(journal.id, secret.key_id, &minted.secret) {
-                Ok(sealed) => {
-                    let mut changes = vec![Change::Keep(secret.clone(), sealed)];
-                    changes.extend(others.iter().cloned());
-                    match self.commit(changes).await {
-                        Ok(()) => return Ok(()),
-                        Err(fault) => fault,
-                    }
-                }
-                Err(fault) => StoreFault::Io { detail: fault.to_string() },
+            let sealed = self
+                .engine
+                .keys
+                .seal(journal.id, secret.key_id, &minted.secret);
+            let mut changes = vec![Change::Keep(secret.clone(), sealed)];
+            changes.extend(others.iter().cloned());
+            let fault = match self.commit(changes).await {
+                Ok(()) => return Ok(()),
+                Err(fault) => fault,
             };
             if fault == StoreFault::Resealed {
                 // Another process changed the master key while the call was under way.
@@ -267,9 +297,7 @@ impl Pass<'_> {
     }
 
     async fn reload_keys(&self) {
-        if let Ok(fingerprint) = self.engine.store.fingerprint().await
-            && let Err(fault) = self.engine.keys.reload(fingerprint)
-        {
+        if let Err(fault) = self.engine.keys.reload(&*self.engine.store).await {
             tracing::error!(%fault, "the changed master key can't be loaded");
         }
     }
@@ -284,9 +312,12 @@ impl Pass<'_> {
     ) -> AdvanceFault {
         let key_id = made.answer.value.key_id;
         let removed = match self.sign_in(journal, terms).await {
-            Ok(token) => {
-                self.engine.entra.remove_password(&token, made.object_id, key_id).await.is_ok()
-            }
+            Ok(token) => self
+                .engine
+                .entra
+                .remove_password(&token, made.object_id, key_id)
+                .await
+                .is_ok(),
             Err(_) => false,
         };
         AdvanceFault::NotKept {
@@ -309,8 +340,10 @@ impl Pass<'_> {
         id: RotationId,
     ) -> Result<(), Halt> {
         let mut rotation = rotation(journal, id)?.clone();
-        let State::Intended { attempt, outcome: Outcome::Unknown { absence } } =
-            rotation.state.effective().clone()
+        let State::Intended {
+            attempt,
+            outcome: Outcome::Unknown { absence },
+        } = rotation.state.effective().clone()
         else {
             return Ok(());
         };
@@ -320,7 +353,9 @@ impl Pass<'_> {
         let mut changes = Vec::new();
         let outcome = if let Some(password) = find(&application, attempt) {
             changes.extend(self.orphaned(journal, password, attempt));
-            Outcome::Orphaned { key_id: password.key_id }
+            Outcome::Orphaned {
+                key_id: password.key_id,
+            }
         } else {
             let absence = absence.read_absent(now);
             if is_absent(&absence, terms.graph.absence_window.0) {
@@ -346,14 +381,24 @@ impl Pass<'_> {
     /// Decides that the pending secret will never be used; from here there is no way back.
     pub(super) async fn abandon(&self, journal: &Journal, id: RotationId) -> Result<(), Halt> {
         let mut rotation = rotation(journal, id)?.clone();
-        let pending = rotation.state.new_key().and_then(|key_id| journal.secret(key_id));
+        let pending = rotation
+            .state
+            .new_key()
+            .and_then(|key_id| journal.secret(key_id));
         let Some(pending) = pending.filter(|secret| secret.role == Role::Pending) else {
             return Ok(());
         };
         let key_id = pending.key_id;
-        let doomed = Secret { role: Role::Doomed, ..pending.clone() };
+        let doomed = Secret {
+            role: Role::Doomed,
+            ..pending.clone()
+        };
         rotation.state = State::Abandoning { new: key_id };
-        rotation.retry = Retry { failures: 0, not_before: None, last: rotation.retry.last };
+        rotation.retry = Retry {
+            failures: 0,
+            not_before: None,
+            last: rotation.retry.last,
+        };
         let mut event = self.event("abandoning");
         event.rotation_id = Some(id);
         event.key_id = Some(key_id);
@@ -369,7 +414,10 @@ impl Pass<'_> {
     }
 
     fn name_attempt(&self) -> AttemptName {
-        AttemptName { instance: self.engine.instances[0], attempt: self.ulid() }
+        AttemptName {
+            instance: self.engine.instances[0],
+            attempt: self.ulid(),
+        }
     }
 
     pub(super) fn ulid(&self) -> Ulid {

@@ -25,14 +25,19 @@ impl Pass<'_> {
         id: RotationId,
     ) -> Result<(), Halt> {
         let mut rotation = rotation(journal, id)?.clone();
-        let State::Minted { new, .. } = *rotation.state.effective() else { return Ok(()) };
-        self.prove_secret(journal, terms, new, terms.verification.timeout.0).await?;
+        let State::Minted { new, .. } = *rotation.state.effective() else {
+            return Ok(());
+        };
+        self.prove_secret(journal, terms, new, terms.verification.timeout.0)
+            .await?;
         rotation.state = State::Verified { new };
         rotation.retry = Retry::default();
         let mut event = self.event("verified");
         event.rotation_id = Some(id);
         event.key_id = Some(new);
-        Ok(self.commit(vec![Change::Rotation(rotation), Change::Record(event)]).await?)
+        Ok(self
+            .commit(vec![Change::Rotation(rotation), Change::Record(event)])
+            .await?)
     }
 
     /// N fresh tokens in a row, within `timeout`; the last refusal otherwise.

@@ -39,15 +39,21 @@ impl Pass<'_> {
         id: RotationId,
     ) -> Result<(), Halt> {
         let mut rotation = rotation(journal, id)?.clone();
-        let State::Overlapping { new, old, revoke_at } = *rotation.state.effective() else {
+        let State::Overlapping {
+            new,
+            old,
+            revoke_at,
+        } = *rotation.state.effective()
+        else {
             return Ok(());
         };
         let lost = self.overwritten(journal).await?;
         if !lost.is_empty() {
             return self.deliver_anew(journal, rotation, new, old, &lost).await;
         }
-        let (token, object_id) =
-            self.last_look(journal, terms, revoke_at, rotation.retry.failures).await?;
+        let (token, object_id) = self
+            .last_look(journal, terms, revoke_at, rotation.retry.failures)
+            .await?;
         rotation.state = State::Revoking { new, old };
         rotation.retry = Retry::default();
         let mut removal = self.removal(old);
@@ -96,7 +102,8 @@ impl Pass<'_> {
             )
             .into());
         }
-        self.prove_secret(journal, terms, current.key_id, terms.verification.timeout.0).await?;
+        self.prove_secret(journal, terms, current.key_id, terms.verification.timeout.0)
+            .await?;
         Ok((token, answer.value.object_id))
     }
 
@@ -111,7 +118,11 @@ impl Pass<'_> {
         lost: &[String],
     ) -> Result<(), Halt> {
         let mut changes = Vec::new();
-        for delivery in journal.deliveries.iter().filter(|d| lost.contains(&d.destination)) {
+        for delivery in journal
+            .deliveries
+            .iter()
+            .filter(|d| lost.contains(&d.destination))
+        {
             let failure = Failure {
                 at: self.now(),
                 code: "destination-overwritten".into(),
@@ -127,7 +138,9 @@ impl Pass<'_> {
             changes.push(Change::Record(event));
             changes.push(Change::Delivery(Delivery {
                 holds: 0,
-                retry: delivery.retry.after(failure, None, is_urgent(journal, self.now())),
+                retry: delivery
+                    .retry
+                    .after(failure, None, is_urgent(journal, self.now())),
                 ..delivery.clone()
             }));
         }
@@ -144,12 +157,15 @@ impl Pass<'_> {
         key_id: KeyId,
     ) -> Result<(), Halt> {
         let mut removal = removal(journal, key_id)?;
-        let Some(secret) = journal.secret(key_id) else { return Ok(()) };
+        let Some(secret) = journal.secret(key_id) else {
+            return Ok(());
+        };
         if secret.origin == Origin::Unchecked || secret.role == Role::Current {
             return Err(not_ours(key_id).into());
         }
         let (token, object_id) = if secret.role == Role::Previous {
-            self.last_look(journal, terms, None, removal.retry.failures).await?
+            self.last_look(journal, terms, None, removal.retry.failures)
+                .await?
         } else {
             let token = self.sign_in(journal, terms).await?;
             match journal.object_id {
@@ -171,8 +187,14 @@ impl Pass<'_> {
         object_id: ObjectId,
         removal: &mut Removal,
     ) -> Result<(), Halt> {
-        self.tell(&Moment::Removing { key_id: removal.key_id });
-        let removed = self.engine.entra.remove_password(token, object_id, removal.key_id).await;
+        self.tell(&Moment::Removing {
+            key_id: removal.key_id,
+        });
+        let removed = self
+            .engine
+            .entra
+            .remove_password(token, object_id, removal.key_id)
+            .await;
         match self.answered(removed) {
             Ok(_) => removal.acknowledged = true,
             // "Not there" may be a replica that lags: only reads tell (E2).
@@ -250,13 +272,19 @@ impl Pass<'_> {
         // Nobody has said 204, and the key is so young that every read may have been answered by
         // a replica that did not know it yet: its name is looked for further.
         let secret = journal.secret(key_id);
-        let young = secret.and_then(|s| s.starts_at).is_none_or(|at| now < at + YOUNG);
+        let young = secret
+            .and_then(|s| s.starts_at)
+            .is_none_or(|at| now < at + YOUNG);
         if let Some(attempt) = secret.and_then(|secret| secret.attempt)
             && !removal.acknowledged
             && young
         {
             changes.push(Change::Watch(look_later(
-                &Watch { attempt, since: now, next_look: now },
+                &Watch {
+                    attempt,
+                    since: now,
+                    next_look: now,
+                },
                 now,
             )));
         }
@@ -271,7 +299,11 @@ impl Pass<'_> {
         terms: &Terms,
         attempt: AttemptName,
     ) -> Result<(), Halt> {
-        let Some(watch) = journal.watches.iter().find(|watch| watch.attempt == attempt) else {
+        let Some(watch) = journal
+            .watches
+            .iter()
+            .find(|watch| watch.attempt == attempt)
+        else {
             return Ok(());
         };
         let token = self.sign_in(journal, terms).await?;
@@ -295,30 +327,45 @@ impl Pass<'_> {
             .rotations
             .iter()
             .filter(|r| matches!(r.state.effective(), State::Overlapping { .. }));
-        open.map(|r| Change::Rotation(super::by_hand::hurried(r.clone(), now))).collect()
+        open.map(|r| Change::Rotation(super::by_hand::hurried(r.clone(), now)))
+            .collect()
     }
 }
 
 /// The rotation after the Key ID that it waited for is gone.
 fn without(rotation: &Rotation, key_id: KeyId) -> Rotation {
     let state = match rotation.state.effective() {
-        State::Revoking { new, old } => State::Completed { new: *new, old: *old },
+        State::Revoking { new, old } => State::Completed {
+            new: *new,
+            old: *old,
+        },
         State::Abandoning { .. } => State::Abandoned,
-        State::Intended { attempt, outcome: Outcome::Orphaned { key_id: orphan } }
-            if *orphan == key_id =>
-        {
-            State::Intended { attempt: *attempt, outcome: Outcome::NotMade }
-        }
+        State::Intended {
+            attempt,
+            outcome: Outcome::Orphaned { key_id: orphan },
+        } if *orphan == key_id => State::Intended {
+            attempt: *attempt,
+            outcome: Outcome::NotMade,
+        },
         state => state.clone(),
     };
-    Rotation { state, ..rotation.clone() }
+    Rotation {
+        state,
+        ..rotation.clone()
+    }
 }
 
 /// When a watched name is looked for next.
 pub(super) fn look_later(watch: &Watch, now: DateTime<Utc>) -> Watch {
     let age = (now - watch.since).to_std().unwrap_or_default();
-    let step = WATCH_STEPS.iter().find(|(until, _)| age < *until).unwrap_or(&WATCH_STEPS[2]);
-    Watch { next_look: now + step.1, ..watch.clone() }
+    let step = WATCH_STEPS
+        .iter()
+        .find(|(until, _)| age < *until)
+        .unwrap_or(&WATCH_STEPS[2]);
+    Watch {
+        next_look: now + step.1,
+        ..watch.clone()
+    }
 }
 
 fn removal(journal: &Journal, key_id: KeyId) -> Result<Removal, Halt> {
@@ -331,7 +378,10 @@ fn removal(journal: &Journal, key_id: KeyId) -> Result<Removal, Halt> {
 }
 
 fn lists(application: &Application, key_id: KeyId) -> bool {
-    application.passwords.iter().any(|password| password.key_id == key_id)
+    application
+        .passwords
+        .iter()
+        .any(|password| password.key_id == key_id)
 }
 
 fn not_ours(key_id: KeyId) -> Trouble {

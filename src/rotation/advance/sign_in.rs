@@ -38,25 +38,41 @@ pub(super) enum Signer {
 
 impl Tokens {
     fn usable(&self, signer: &Signer, clock: &dyn Clock) -> Option<Token> {
-        let tokens = self.by_signer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        tokens.get(signer).filter(|token| token.expires_at > clock.now() + SPARE).cloned()
+        let tokens = self
+            .by_signer
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        tokens
+            .get(signer)
+            .filter(|token| token.expires_at > clock.now() + SPARE)
+            .cloned()
     }
 
     fn keep(&self, signer: Signer, token: &Token) {
-        let mut tokens = self.by_signer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tokens = self
+            .by_signer
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         tokens.insert(signer, token.clone());
     }
 
     /// Graph refused one: all are fetched anew.
     pub(super) fn forget(&self) {
-        self.by_signer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.by_signer
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clear();
     }
 }
 
 impl Engine {
     /// A token for calling Graph, as an identity of the settings.
     pub(crate) async fn sign_in_as(&self, name: &str) -> Result<Token, Halt> {
-        let identity = self.settings.identities.iter().find(|known| known.name == name);
+        let identity = self
+            .settings
+            .identities
+            .iter()
+            .find(|known| known.name == name);
         let Some(identity) = identity else {
             return Err(Trouble::rule(
                 "no-such-identity",
@@ -65,7 +81,12 @@ impl Engine {
             )
             .into());
         };
-        let IdentityKind::ClientSecret { tenant_id, client_id, secret_file, cloud } = &identity.kind;
+        let IdentityKind::ClientSecret {
+            tenant_id,
+            client_id,
+            secret_file,
+            cloud,
+        } = &identity.kind;
         let signer = Signer::Identity(name.to_owned(), format!("{cloud}/{tenant_id}"));
         if let Some(token) = self.tokens.usable(&signer, &*self.clock) {
             return Ok(token);
@@ -117,7 +138,9 @@ impl Pass<'_> {
             if let Some(token) = self.engine.tokens.usable(&signer, &*self.engine.clock) {
                 return Ok(token);
             }
-            let Some(value) = self.value(journal, secret.key_id).await? else { continue };
+            let Some(value) = self.value(journal, secret.key_id).await? else {
+                continue;
+            };
             match self.engine.entra.token(&application, &value).await {
                 Ok(token) => {
                     self.engine.tokens.keep(signer, &token);
@@ -200,7 +223,9 @@ impl Pass<'_> {
         if journal.secret(password.key_id).is_some() {
             return Vec::new();
         }
-        self.tell(&Moment::Orphaned { key_id: password.key_id });
+        self.tell(&Moment::Orphaned {
+            key_id: password.key_id,
+        });
         let secret = Secret {
             key_id: password.key_id,
             role: Role::Doomed,
@@ -239,7 +264,12 @@ pub(super) fn find(
     attempt: AttemptName,
 ) -> Option<&crate::entra::Password> {
     let name = attempt.to_string();
-    application.passwords.iter().find(|password| password.is_named(&name))
+    application.passwords.iter().find(|password| {
+        password
+            .display_name
+            .as_ref()
+            .is_some_and(|it| it.raw() == name)
+    })
 }
 
 /// Stored secrets in the order in which they are likely to sign in.

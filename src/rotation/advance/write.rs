@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use super::Pass;
 use crate::entra::KeyId;
 use crate::journal::{
-    AttemptName, Event, Failure, Journal, Outcome, Role, Rotation, RotationId, Secret, State, Trigger,
+    AttemptName, Event, Failure, Journal, Outcome, Role, Rotation, RotationId, Secret, State,
+    Trigger,
 };
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::{Ask, Next, Step, Terms, is_urgent, plan};
@@ -110,14 +111,19 @@ impl Pass<'_> {
             _ => now,
         };
         rotation.state = if failure.permanent {
-            State::Blocked { since, interrupted: Box::new(state) }
+            State::Blocked {
+                since,
+                interrupted: Box::new(state),
+            }
         } else {
             state
         };
         let mut event = self.failure_event("failed", &failure, trouble);
         event.rotation_id = Some(rotation.id);
         event.key_id = rotation.state.new_key();
-        rotation.retry = rotation.retry.after(failure, trouble.told(), is_urgent(journal, now));
+        rotation.retry = rotation
+            .retry
+            .after(failure, trouble.told(), is_urgent(journal, now));
         self.tell_failure(&rotation.retry);
         vec![Change::Rotation(rotation), Change::Record(event)]
     }
@@ -131,13 +137,19 @@ impl Pass<'_> {
         let mut event = self.failure_event("delivery-failed", &failure, trouble);
         event.key_id = journal.current().map(|secret| secret.key_id);
         delivery.retry =
-            delivery.retry.after(failure, trouble.told(), is_urgent(journal, self.now()));
+            delivery
+                .retry
+                .after(failure, trouble.told(), is_urgent(journal, self.now()));
         self.tell_failure(&delivery.retry);
         vec![Change::Delivery(delivery), Change::Record(event)]
     }
 
     fn failed_removal(&self, journal: &Journal, key_id: KeyId, trouble: &Trouble) -> Vec<Change> {
-        let Some(removal) = journal.removals.iter().find(|removal| removal.key_id == key_id) else {
+        let Some(removal) = journal
+            .removals
+            .iter()
+            .find(|removal| removal.key_id == key_id)
+        else {
             return Vec::new();
         };
         let mut removal = removal.clone();
@@ -146,7 +158,9 @@ impl Pass<'_> {
         event.key_id = Some(key_id);
         let permanent = failure.permanent;
         removal.retry =
-            removal.retry.after(failure, trouble.told(), is_urgent(journal, self.now()));
+            removal
+                .retry
+                .after(failure, trouble.told(), is_urgent(journal, self.now()));
         self.tell_failure(&removal.retry);
         let mut changes = Vec::new();
         // The rotation that waits for it says so too.
@@ -155,7 +169,10 @@ impl Pass<'_> {
             let state = rotation.state.effective().clone();
             rotation.retry = removal.retry.clone();
             rotation.state = if permanent {
-                State::Blocked { since: self.now(), interrupted: Box::new(state) }
+                State::Blocked {
+                    since: self.now(),
+                    interrupted: Box::new(state),
+                }
             } else {
                 state
             };
@@ -166,7 +183,10 @@ impl Pass<'_> {
     }
 
     fn failed_watch(&self, journal: &Journal, attempt: AttemptName) -> Vec<Change> {
-        let found = journal.watches.iter().find(|watch| watch.attempt == attempt);
+        let found = journal
+            .watches
+            .iter()
+            .find(|watch| watch.attempt == attempt);
         found
             .map(|watch| Change::Watch(super::revoke::look_later(watch, self.now())))
             .into_iter()
@@ -189,7 +209,10 @@ impl Pass<'_> {
                 retry_at = ?retry.not_before,
                 "{}", failure.message
             );
-            self.tell(&Moment::Failed { failure, retry_at: retry.not_before });
+            self.tell(&Moment::Failed {
+                failure,
+                retry_at: retry.not_before,
+            });
         }
     }
 
@@ -218,11 +241,15 @@ impl Pass<'_> {
         event.rotation_id = Some(id);
         event.key_id = state.new_key();
         if let State::Overlapping { revoke_at, .. } = &state {
-            self.tell(&Moment::Overlapping { revoke_at: *revoke_at });
+            self.tell(&Moment::Overlapping {
+                revoke_at: *revoke_at,
+            });
         }
         rotation.state = state;
         rotation.retry = crate::journal::Retry::default();
-        Ok(self.commit(vec![Change::Rotation(rotation), Change::Record(event)]).await?)
+        Ok(self
+            .commit(vec![Change::Rotation(rotation), Change::Record(event)])
+            .await?)
     }
 
     /// Makes the new secret current: one transaction, in which the next due time is set too.
@@ -233,7 +260,10 @@ impl Pass<'_> {
         id: RotationId,
     ) -> Result<(), Halt> {
         let mut rotation = rotation(journal, id)?.clone();
-        let pending = rotation.state.new_key().and_then(|key_id| journal.secret(key_id));
+        let pending = rotation
+            .state
+            .new_key()
+            .and_then(|key_id| journal.secret(key_id));
         let (Some(pending), Some(current)) = (pending, journal.current()) else {
             return Err(Trouble::rule(
                 "no-current-secret",
@@ -247,9 +277,15 @@ impl Pass<'_> {
             generation: current.generation + 1,
             ..pending.clone()
         };
-        let old = Secret { role: Role::Previous, ..current.clone() };
+        let old = Secret {
+            role: Role::Previous,
+            ..current.clone()
+        };
         let (anchor, due_at) = self.next_due(journal, terms, &rotation, &new);
-        rotation.state = State::Promoted { new: new.key_id, old: old.key_id };
+        rotation.state = State::Promoted {
+            new: new.key_id,
+            old: old.key_id,
+        };
         rotation.retry = crate::journal::Retry::default();
         let mut event = self.event("promoted");
         event.rotation_id = Some(id);
@@ -271,7 +307,10 @@ impl Pass<'_> {
     /// Every destination is to have this generation, its backoff begun anew.
     pub(super) fn want_everywhere(&self, journal: &Journal, generation: u32) -> Vec<Change> {
         let wanted = journal.declared.destinations.iter().map(|destination| {
-            let known = journal.deliveries.iter().find(|d| d.destination == destination.name());
+            let known = journal
+                .deliveries
+                .iter()
+                .find(|d| d.destination == destination.name());
             Change::Delivery(crate::journal::Delivery {
                 destination: destination.name().to_owned(),
                 wants: generation,
@@ -295,7 +334,10 @@ impl Pass<'_> {
             Trigger::Manual => timetable.date(rotation.started_at),
             Trigger::Due(at) => timetable.anchor_of(journal.anchor, at),
         };
-        (anchor, timetable.due_at(anchor, self.now(), new.starts_at, new.expires_at))
+        (
+            anchor,
+            timetable.due_at(anchor, self.now(), new.starts_at, new.expires_at),
+        )
     }
 }
 
@@ -316,14 +358,18 @@ pub fn next_action_at(
 
 /// The open rotation of this ID.
 pub(super) fn rotation(journal: &Journal, id: RotationId) -> Result<&Rotation, Halt> {
-    journal.rotations.iter().find(|rotation| rotation.id == id).ok_or_else(|| {
-        AdvanceFault::Refused {
-            code: "no-such-rotation",
-            message: format!("rotation {id} of {} is not under way", journal.name()),
-            person: false,
-        }
-        .into()
-    })
+    journal
+        .rotations
+        .iter()
+        .find(|rotation| rotation.id == id)
+        .ok_or_else(|| {
+            AdvanceFault::Refused {
+                code: "no-such-rotation",
+                message: format!("rotation {id} of {} is not under way", journal.name()),
+                person: false,
+            }
+            .into()
+        })
 }
 
 /// Whether a rotation can only go on once this Key ID is gone.
@@ -331,7 +377,10 @@ pub(super) fn waits_for(rotation: &Rotation, key_id: KeyId) -> bool {
     match rotation.state.effective() {
         State::Revoking { old, .. } => *old == key_id,
         State::Abandoning { new } => *new == key_id,
-        State::Intended { outcome: Outcome::Orphaned { key_id: orphan }, .. } => *orphan == key_id,
+        State::Intended {
+            outcome: Outcome::Orphaned { key_id: orphan },
+            ..
+        } => *orphan == key_id,
         _ => false,
     }
 }
