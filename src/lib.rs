@@ -5,9 +5,11 @@
 
 pub mod clock;
 pub mod connection;
+pub mod crash;
 pub mod destination;
 pub mod entra;
 pub mod journal;
+pub mod process;
 pub mod rotation;
 pub mod sandbox;
 pub mod schedule;
