@@ -9,6 +9,7 @@ pub mod crash;
 pub mod destination;
 pub mod entra;
 pub mod journal;
+pub mod process;
 pub mod rotation;
 pub mod sandbox;
 pub mod schedule;

@@ -1,5 +1,11 @@
 //! Where journals and sealed secrets are kept: the trait, and SQLite behind it.
 
+pub mod keys;
+pub mod lock;
+pub mod master_key;
+pub mod seal;
+pub mod sqlite;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -8,8 +14,14 @@ use chrono::{DateTime, NaiveDate, Utc};
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::{ClientId, KeyId, ObjectId, TenantId};
 use crate::journal::{
-    ConnectionId, Delivery, Event, InstanceId, Journal, Removal, Rotation, Secret, Watch,
+    AttemptName, ConnectionId, Delivery, Event, InstanceId, Journal, Removal, Rotation, RotationId,
+    Secret, Watch,
 };
+
+pub use keys::{KeyFault, Keys};
+pub use master_key::MasterKeyFault;
+pub use seal::{Column, MasterKey, SealFault};
+pub use sqlite::SqliteStore;
 
 /// A secret value as it is kept: sealed with AES-256-GCM-SIV, bound to connection and Key ID.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,7 +96,7 @@ pub enum Change {
     /// A name to look for.
     Watch(Watch),
     /// It is looked for no longer.
-    WatchDone(crate::journal::AttemptName),
+    WatchDone(AttemptName),
     /// A line of `history`.
     Record(Event),
 }
@@ -125,6 +137,22 @@ pub enum StoreFault {
         /// SQLite's words.
         detail: String,
     },
+    /// It is there already, and is not written over.
+    #[error("there is a store at {path} already")]
+    Exists {
+        /// Where.
+        path: String,
+    },
+    /// Others than its owner can read or write it.
+    #[error("{path} has mode {mode:04o}, and others can read it; run `chmod {remedy:04o} {path}`")]
+    Exposed {
+        /// Which file.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+        /// What they should be.
+        remedy: u32,
+    },
     /// A newer Keywheel wrote it.
     #[error(
         "the store at {path} has schema {found}, this Keywheel knows {known}; use the newer one"
@@ -140,7 +168,8 @@ pub enum StoreFault {
     /// Another process holds it for longer than it should.
     #[error("the store is locked by another process; try again")]
     Busy,
-    /// The disk is full, read-only or failing.
+    /// The disk is full, read-only or failing. Whether the write took effect is open: the store is
+    /// reopened by the next call, and is to be read before anything is decided.
     #[error("the store can't be written: {detail}")]
     Io {
         /// The system's words.
@@ -160,6 +189,24 @@ pub enum StoreFault {
     /// The lock that a write relies on is no longer held.
     #[error("the lock on the application was lost")]
     Stale,
+    /// A change of what can't change once a connection is adopted.
+    #[error("tenant, client ID and cloud of connection {name} can't be changed; add another one")]
+    Immutable {
+        /// Which connection.
+        name: String,
+    },
+    /// A change that contradicts what is there: a fault of Keywheel's own.
+    #[error("the store refuses a change that contradicts what it holds: {detail}")]
+    Refused {
+        /// What contradicts what.
+        detail: String,
+    },
+    /// A value that the master key should open, and does not; nothing was changed.
+    #[error("the value of secret {key_id} does not open with the master key of its store")]
+    Unopened {
+        /// Which secret.
+        key_id: KeyId,
+    },
 }
 
 /// The right to change one application's record, held as long as this lives (P5).
@@ -173,6 +220,27 @@ pub struct Lease {
     pub epoch: u64,
     /// Dropping it lets go.
     pub held: Option<std::fs::File>,
+}
+
+/// The right to change the master key, held as long as this lives.
+#[derive(Debug)]
+pub struct MasterKeyLease {
+    /// Dropping it lets go.
+    pub held: Option<std::fs::File>,
+}
+
+/// One `addPassword` call that was ever intended: it outlives its rotation and its connection, so
+/// that a secret found under its name years later is still known for ours (K2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its name.
+    pub name: AttemptName,
+    /// For which connection.
+    pub connection: ConnectionId,
+    /// In which rotation.
+    pub rotation: RotationId,
+    /// The secret that it made, as far as is known.
+    pub key_id: Option<KeyId>,
 }
 
 /// Who asks the store what happened.
@@ -217,7 +285,10 @@ pub trait Store: Send + Sync + fmt::Debug {
         application: (TenantId, ClientId),
     ) -> Result<Option<Lease>, StoreFault>;
 
-    /// Writes all of `changes` or none.
+    /// The lock on the master key; `None`: another process is changing it.
+    async fn try_lock_master_key(&self) -> Result<Option<MasterKeyLease>, StoreFault>;
+
+    /// Writes all of `changes` or none. Where the caller stops waiting, they are still written.
     async fn commit(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreFault>;
 
     /// A new connection; `seal` is called with its row inside the transaction.
@@ -240,11 +311,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What happened, oldest first.
     async fn history(&self, filter: HistoryFilter) -> Result<Vec<Event>, StoreFault>;
 
+    /// The call of this name, if it was ever ours.
+    async fn attempt(&self, name: AttemptName) -> Result<Option<Attempt>, StoreFault>;
+
+    /// Wipes the values of connections that were removed before this time, and says how many; Key
+    /// IDs, attempts and history stay.
+    async fn purge_removed(&self, before: DateTime<Utc>) -> Result<usize, StoreFault>;
+
     /// Replaces every sealed value by what `reseal` makes of it, and the fingerprint, in one
-    /// transaction.
+    /// transaction; where it makes nothing of one of them, nothing is changed.
     async fn reseal(
         &self,
         to: Fingerprint,
-        reseal: Box<dyn FnMut(ConnectionId, KeyId, &Sealed) -> Option<Sealed> + Send>,
+        reseal: Box<dyn for<'a> FnMut(ConnectionId, KeyId, &'a Sealed) -> Option<Sealed> + Send>,
     ) -> Result<usize, StoreFault>;
 }

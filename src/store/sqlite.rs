@@ -1,0 +1,219 @@
+//! The store of one host: a SQLite database, and the operating system's file locks beside it.
+
+mod changes;
+mod database;
+mod rows;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use aws_lc_rs::rand;
+use chrono::{DateTime, Utc};
+use ulid::Ulid;
+
+use crate::connection::ConnectionName;
+use crate::entra::{ClientId, KeyId, TenantId};
+use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal};
+
+use super::lock::{self, Locks};
+use super::{
+    Adoption, Attempt, Change, Fingerprint, HistoryFilter, Lease, MasterKeyLease, Sealed, Store,
+    StoreFault,
+};
+
+use writer::Writer;
+
+/// A store in one SQLite database. Dropping it waits for what is being written.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: Writer,
+    locks: Locks,
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`; its locks are files in `locks` beside it. Nothing is made where
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// Where it is missing, damaged, from a newer version, locked, or open to other users.
+    pub fn open(path: &Path) -> Result<Self, StoreFault> {
+        // The thread may outlive a change of the working folder.
+        let path = std::path::absolute(path).map_err(|error| unusable(path, &error))?;
+        let connection = database::open(&path)?;
+        let locks = Locks::new(database::folder_of(&path).join("locks"));
+        let writer =
+            Writer::start(path.clone(), connection).map_err(|error| unusable(&path, &error))?;
+        Ok(Self { writer, locks })
+    }
+
+    /// Makes an empty store at `path` (0600, its folder 0700 where that is missing), to be sealed
+    /// with the master key of this fingerprint, and gives it its instance. It is there whole or
+    /// not at all.
+    ///
+    /// # Errors
+    ///
+    /// Where there is one already, or the disk refuses.
+    pub fn create(path: &Path, fingerprint: Fingerprint) -> Result<InstanceId, StoreFault> {
+        let mut id = [0; 16];
+        rand::fill(&mut id).map_err(|_| StoreFault::Io {
+            detail: "the system gives no randomness".into(),
+        })?;
+        let instance = InstanceId(Ulid(u128::from_be_bytes(id)));
+        database::create(path, fingerprint, instance)?;
+        Ok(instance)
+    }
+
+    /// Moves what the write-ahead log holds into the database and empties it, so that wiped and
+    /// re-sealed values do not stay in it. What is in the way of that is no fault: they are
+    /// sealed, and the next checkpoint does it.
+    async fn empty_log(&self) {
+        let emptied = self
+            .writer
+            .read(|db| {
+                let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+                Ok(db.query_row(checkpoint, [], |_| Ok(()))?)
+            })
+            .await;
+        if let Err(fault) = emptied {
+            tracing::warn!(%fault, "the write-ahead log was not emptied");
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn instances(&self) -> Result<Vec<InstanceId>, StoreFault> {
+        self.writer.read(rows::instances).await
+    }
+
+    async fn fingerprint(&self) -> Result<Fingerprint, StoreFault> {
+        self.writer.read(rows::fingerprint).await
+    }
+
+    async fn journal(&self, name: &ConnectionName) -> Result<Option<Journal>, StoreFault> {
+        let name = name.clone();
+        self.writer.read(move |db| rows::journal(db, &name)).await
+    }
+
+    async fn journals(&self) -> Result<Vec<Journal>, StoreFault> {
+        self.writer.read(rows::journals).await
+    }
+
+    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault> {
+        self.writer.read(move |db| rows::due(db, now)).await
+    }
+
+    async fn try_lock(
+        &self,
+        connection: ConnectionId,
+        (tenant, client): (TenantId, ClientId),
+    ) -> Result<Option<Lease>, StoreFault> {
+        let held = self.locks.try_application(tenant, client);
+        let held = held.map_err(|error| lock_fault(&error))?;
+        Ok(held.map(|file| Lease {
+            connection,
+            // On one host the operating system's lock is enough: none outlives its holder, so no
+            // late write of an older one can arrive.
+            epoch: 0,
+            held: Some(file),
+        }))
+    }
+
+    async fn try_lock_master_key(&self) -> Result<Option<MasterKeyLease>, StoreFault> {
+        let held = self.locks.try_master_key();
+        let held = held.map_err(|error| lock_fault(&error))?;
+        Ok(held.map(|file| MasterKeyLease { held: Some(file) }))
+    }
+
+    async fn commit(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreFault> {
+        let excludes = lease.held.as_ref().map(lock::excludes).transpose();
+        if excludes.map_err(|error| lock_fault(&error))? != Some(true) {
+            return Err(StoreFault::Stale);
+        }
+        let id = lease.connection;
+        self.writer
+            .write(move |db| {
+                changes
+                    .iter()
+                    .try_for_each(|change| changes::apply(db, id, change))
+            })
+            .await
+    }
+
+    async fn adopt(
+        &self,
+        adoption: Adoption,
+        seal: Box<dyn FnOnce(ConnectionId) -> Sealed + Send>,
+    ) -> Result<ConnectionId, StoreFault> {
+        self.writer
+            .write(move |db| changes::adopt(db, &adoption, seal))
+            .await
+    }
+
+    async fn sealed(
+        &self,
+        connection: ConnectionId,
+        key_id: KeyId,
+    ) -> Result<Option<Sealed>, StoreFault> {
+        self.writer
+            .read(move |db| rows::sealed(db, connection, key_id))
+            .await
+    }
+
+    async fn record(&self, event: Event) -> Result<(), StoreFault> {
+        self.writer
+            .write(move |db| changes::add_event(db, &event))
+            .await
+    }
+
+    async fn history(&self, filter: HistoryFilter) -> Result<Vec<Event>, StoreFault> {
+        self.writer.read(move |db| rows::history(db, &filter)).await
+    }
+
+    async fn attempt(&self, name: AttemptName) -> Result<Option<Attempt>, StoreFault> {
+        self.writer.read(move |db| rows::attempt(db, name)).await
+    }
+
+    async fn purge_removed(&self, before: DateTime<Utc>) -> Result<usize, StoreFault> {
+        let purged = self
+            .writer
+            .write(move |db| changes::purge_removed(db, before))
+            .await?;
+        if purged > 0 {
+            self.empty_log().await;
+        }
+        Ok(purged)
+    }
+
+    async fn reseal(
+        &self,
+        to: Fingerprint,
+        mut reseal: Box<
+            dyn for<'a> FnMut(ConnectionId, KeyId, &'a Sealed) -> Option<Sealed> + Send,
+        >,
+    ) -> Result<usize, StoreFault> {
+        let resealed = self
+            .writer
+            .write(move |db| changes::reseal(db, to, &mut *reseal))
+            .await?;
+        self.empty_log().await;
+        Ok(resealed)
+    }
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> StoreFault {
+    StoreFault::Io {
+        detail: format!("{}: {error}", path.display()),
+    }
+}
+
+fn lock_fault(error: &std::io::Error) -> StoreFault {
+    StoreFault::Io {
+        detail: format!("no lock can be had beside it: {error}"),
+    }
+}

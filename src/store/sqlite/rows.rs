@@ -1,0 +1,265 @@
+//! Reading: from rows to the types of the journal.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::connection::{ConnectionName, Declared};
+use crate::entra::KeyId;
+use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, RotationId};
+use crate::store::{Attempt, Fingerprint, HistoryFilter, Sealed};
+
+use super::database::Trouble;
+
+/// An instant as columns hold it.
+pub(super) fn milliseconds(at: DateTime<Utc>) -> i64 {
+    at.timestamp_millis()
+}
+
+/// A journal type as `record` holds it.
+pub(super) fn record<T: Serialize>(value: &T) -> Result<String, rusqlite::Error> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// The store's own ID, then those of its former lives.
+pub(super) fn instances(connection: &Connection) -> Result<Vec<InstanceId>, Trouble> {
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM instance ORDER BY ordinal DESC")?;
+    let ids = statement.query_map([], |row| parsed(row, 0, ulid).map(InstanceId))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// Of the master key that everything is sealed with.
+pub(super) fn fingerprint(connection: &Connection) -> Result<Fingerprint, Trouble> {
+    let mut statement = connection.prepare_cached("SELECT fingerprint FROM store")?;
+    Ok(statement.query_row([], |row| row.get(0).map(Fingerprint))?)
+}
+
+/// The connection of this name: the one that is kept, else the one that was removed last.
+pub(super) fn journal(
+    connection: &Connection,
+    name: &ConnectionName,
+) -> Result<Option<Journal>, Trouble> {
+    let transaction = connection.unchecked_transaction()?;
+    let row = transaction
+        .prepare_cached(&format!(
+            "{JOURNAL} WHERE name = ?1
+             ORDER BY removed_at IS NOT NULL, removed_at DESC, id DESC LIMIT 1"
+        ))?
+        .query_row([name.as_str()], bare_journal)
+        .optional()?;
+    row.map(|journal| with_records(&transaction, journal))
+        .transpose()
+}
+
+/// All connections by name; of one name, the one that is kept comes first.
+pub(super) fn journals(connection: &Connection) -> Result<Vec<Journal>, Trouble> {
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = transaction.prepare_cached(&format!(
+        "{JOURNAL} ORDER BY name, removed_at IS NOT NULL, removed_at DESC, id DESC"
+    ))?;
+    statement
+        .query_map([], bare_journal)?
+        .map(|journal| with_records(&transaction, journal?))
+        .collect()
+}
+
+/// Whose `next_action_at` has come.
+pub(super) fn due(
+    connection: &Connection,
+    now: DateTime<Utc>,
+) -> Result<Vec<ConnectionName>, Trouble> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name FROM connection
+         WHERE removed_at IS NULL AND next_action_at <= ?1
+         ORDER BY (SELECT min(expires_at) FROM secret
+                   WHERE secret.connection = connection.id AND role = 'current' AND gone = 0)
+                  NULLS LAST, next_action_at, name",
+    )?;
+    let names = statement.query_map([milliseconds(now)], |row| {
+        parsed(row, 0, str::parse::<ConnectionName>)
+    })?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+/// The sealed value of a secret.
+pub(super) fn sealed(
+    connection: &Connection,
+    id: ConnectionId,
+    key_id: KeyId,
+) -> Result<Option<Sealed>, Trouble> {
+    let mut statement = connection.prepare_cached(
+        "SELECT value, fingerprint FROM secret
+         WHERE connection = ?1 AND key_id = ?2 AND value IS NOT NULL",
+    )?;
+    let sealed = statement.query_row((id.0, key_id.to_string()), |row| {
+        Ok(Sealed {
+            bytes: row.get(0)?,
+            fingerprint: Fingerprint(row.get(1)?),
+        })
+    });
+    Ok(sealed.optional()?)
+}
+
+/// Where sealed values are.
+pub(super) fn sealed_places(
+    connection: &Connection,
+) -> Result<Vec<(ConnectionId, KeyId)>, Trouble> {
+    let mut statement = connection
+        .prepare_cached("SELECT connection, key_id FROM secret WHERE value IS NOT NULL")?;
+    let places = statement.query_map([], |row| {
+        Ok((ConnectionId(row.get(0)?), parsed(row, 1, str::parse)?))
+    })?;
+    Ok(places.collect::<Result<_, _>>()?)
+}
+
+/// What the user declared.
+pub(super) fn declared(connection: &Connection, id: ConnectionId) -> Result<Declared, Trouble> {
+    let mut statement = connection.prepare_cached("SELECT record FROM connection WHERE id = ?1")?;
+    Ok(statement.query_row([id.0], |row| json(row, 0))?)
+}
+
+/// The call of this name.
+pub(super) fn attempt(
+    connection: &Connection,
+    name: AttemptName,
+) -> Result<Option<Attempt>, Trouble> {
+    let mut statement = connection
+        .prepare_cached("SELECT connection, rotation, key_id FROM attempt WHERE name = ?1")?;
+    let attempt = statement.query_row([name.to_string()], |row| {
+        Ok(Attempt {
+            name,
+            connection: ConnectionId(row.get(0)?),
+            rotation: parsed(row, 1, ulid).map(RotationId)?,
+            key_id: optional(row, 2, str::parse)?,
+        })
+    });
+    Ok(attempt.optional()?)
+}
+
+/// What happened, oldest first. A connection is asked for by the name that it has now; where no
+/// connection has it, by the name that was written down.
+pub(super) fn history(
+    connection: &Connection,
+    filter: &HistoryFilter,
+) -> Result<Vec<Event>, Trouble> {
+    let name = filter.connection.as_ref().map(ConnectionName::as_str);
+    let since = filter.since.map_or(i64::MIN, milliseconds);
+    let until = filter.until.map_or(i64::MAX, milliseconds);
+    records(
+        connection,
+        "SELECT record FROM event
+         WHERE at >= ?2 AND at < ?3
+           AND (?1 IS NULL
+                OR connection IN (SELECT id FROM connection WHERE name = ?1)
+                OR connection IS NULL AND record ->> 'connection' = ?1)
+         ORDER BY at, ordinal",
+        (name, since, until),
+    )
+}
+
+const JOURNAL: &str = "SELECT id, record, object_id, paused, removed_at, anchor, due_at,
+                              next_action_at, mutated_at FROM connection";
+
+fn bare_journal(row: &Row<'_>) -> rusqlite::Result<Journal> {
+    Ok(Journal {
+        id: ConnectionId(row.get(0)?),
+        declared: json(row, 1)?,
+        object_id: optional(row, 2, str::parse)?,
+        paused: row.get(3)?,
+        removed_at: instant(row, 4)?,
+        anchor: parsed(row, 5, str::parse::<NaiveDate>)?,
+        due_at: instant(row, 6)?.ok_or(rusqlite::Error::InvalidQuery)?,
+        next_action_at: instant(row, 7)?,
+        mutated_at: instant(row, 8)?,
+        secrets: Vec::new(),
+        rotations: Vec::new(),
+        deliveries: Vec::new(),
+        removals: Vec::new(),
+        watches: Vec::new(),
+    })
+}
+
+fn with_records(connection: &Connection, journal: Journal) -> Result<Journal, Trouble> {
+    let id = [journal.id.0];
+    Ok(Journal {
+        secrets: records(
+            connection,
+            "SELECT record FROM secret WHERE connection = ?1 AND gone = 0 ORDER BY rowid",
+            id,
+        )?,
+        rotations: records(
+            connection,
+            "SELECT record FROM rotation WHERE connection = ?1 AND ended = 0
+             ORDER BY started_at, rowid",
+            id,
+        )?,
+        deliveries: records(
+            connection,
+            "SELECT record FROM delivery WHERE connection = ?1 ORDER BY rowid",
+            id,
+        )?,
+        removals: records(
+            connection,
+            "SELECT record FROM removal WHERE connection = ?1 ORDER BY rowid",
+            id,
+        )?,
+        watches: records(
+            connection,
+            "SELECT record FROM watch WHERE connection = ?1 ORDER BY rowid",
+            id,
+        )?,
+        ..journal
+    })
+}
+
+fn records<T: DeserializeOwned>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Vec<T>, Trouble> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let records = statement.query_map(params, |row| json(row, 0))?;
+    Ok(records.collect::<Result<_, _>>()?)
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    parsed(row, column, |text| serde_json::from_str(text))
+}
+
+fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<DateTime<Utc>>> {
+    let Some(at) = row.get::<_, Option<i64>>(column)? else {
+        return Ok(None);
+    };
+    DateTime::from_timestamp_millis(at)
+        .map(Some)
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, at))
+}
+
+fn optional<T, E: std::error::Error + Send + Sync + 'static>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(column)? {
+        rusqlite::types::ValueRef::Null => Ok(None),
+        _ => parsed(row, column, parse).map(Some),
+    }
+}
+
+fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<T> {
+    parse(row.get_ref(column)?.as_str()?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+    })
+}
+
+fn ulid(text: &str) -> Result<ulid::Ulid, ulid::DecodeError> {
+    ulid::Ulid::from_string(text)
+}
