@@ -1,0 +1,12 @@
+//! The sandbox behaves on the line as Entra does.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that can't go on has failed"
+)]
+
+mod faults;
+mod lag;
+mod support;
+mod wire;
