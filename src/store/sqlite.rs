@@ -17,7 +17,7 @@ use ulid::Ulid;
 
 use crate::connection::ConnectionName;
 use crate::entra::{ClientId, KeyId, TenantId};
-use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal};
+use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
 
 use super::lock::{self, Locks};
 use super::{
@@ -102,6 +102,15 @@ impl Store for SqliteStore {
 
     async fn journals(&self) -> Result<Vec<Journal>, StoreFault> {
         self.writer.read(rows::journals).await
+    }
+
+    async fn latest_rotation(
+        &self,
+        connection: ConnectionId,
+    ) -> Result<Option<Rotation>, StoreFault> {
+        self.writer
+            .read(move |db| rows::latest_rotation(db, connection))
+            .await
     }
 
     async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault> {

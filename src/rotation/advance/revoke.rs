@@ -223,7 +223,7 @@ impl Pass<'_> {
         let application = self.read(journal, &token).await?.value;
         let now = self.now();
         if lists(&application, key_id) {
-            return self.still_listed(journal, removal).await;
+            return self.still_listed(removal).await;
         }
         removal.absence = removal.absence.read_absent(now);
         if !is_absent(&removal.absence, terms.graph.absence_window.0) {
@@ -236,7 +236,7 @@ impl Pass<'_> {
     }
 
     /// E4: a replica that lags at first; later an alarm, and another call.
-    async fn still_listed(&self, journal: &Journal, mut removal: Removal) -> Result<(), Halt> {
+    async fn still_listed(&self, mut removal: Removal) -> Result<(), Halt> {
         let now = self.now();
         let patient = removal.called_at.is_some_and(|at| now < at + YOUNG);
         if patient {

@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::KeyId;
-use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, RotationId};
+use crate::journal::{
+    AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation, RotationId,
+};
 use crate::store::{Attempt, Fingerprint, HistoryFilter, Sealed};
 
 use super::database::Trouble;
@@ -53,6 +55,21 @@ pub(super) fn journal(
         .optional()?;
     row.map(|journal| with_records(&transaction, journal))
         .transpose()
+}
+
+/// The rotation of a connection that was started last, ended or not.
+pub(super) fn latest_rotation(
+    connection: &Connection,
+    id: ConnectionId,
+) -> Result<Option<Rotation>, Trouble> {
+    let rotation = connection
+        .prepare_cached(
+            "SELECT record FROM rotation WHERE connection = ?1
+             ORDER BY started_at DESC, id DESC LIMIT 1",
+        )?
+        .query_row([id.0], |row| json(row, 0))
+        .optional()?;
+    Ok(rotation)
 }
 
 /// All connections by name; of one name, the one that is kept comes first.
