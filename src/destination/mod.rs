@@ -1,12 +1,21 @@
 //! Places that a new secret is delivered to: the trait, and a file for each kind.
 
+mod atomic;
+mod dotenv;
+mod file;
+mod format;
+mod json;
+mod plain;
+mod reload;
+mod template;
+
 use std::fmt;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-use crate::connection::ConnectionName;
+use crate::connection::{ConnectionName, DestinationSpec};
 use crate::entra::{ClientId, KeyId, TenantId};
 
 /// What is handed to a destination.
@@ -26,9 +35,46 @@ pub struct Parcel {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// The destination that was declared. Nothing is looked at yet but the declaration itself;
+/// [`Destination::check`] does the rest.
+pub fn open(spec: &DestinationSpec) -> Result<Box<dyn Destination>, DestinationFault> {
+    match spec {
+        DestinationSpec::File(spec) => Ok(Box::new(file::FileDestination::open(spec)?)),
+    }
+}
+
 /// Where a destination writes: two of the same place would overwrite each other.
+///
+/// For a file its canonical path, and behind a `#` the key inside it; a `#` or `%` of the path
+/// itself is written as in a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place(pub String);
+
+impl Place {
+    /// Whether two destinations would overwrite each other, or one a part of the other.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let split = |place: &'_ Self| -> (String, Option<String>) {
+            match place.0.split_once('#') {
+                Some((path, key)) => (path.to_owned(), Some(key.to_owned())),
+                None => (place.0.clone(), None),
+            }
+        };
+        let ((path, key), (other_path, other_key)) = (split(self), split(other));
+        let within = |outer: &str, inner: &str| {
+            inner
+                .strip_prefix(outer)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        path == other_path
+            && match (key, other_key) {
+                (Some(a), Some(b)) => {
+                    // A variable beside a JSON pointer: one of the formats is wrong.
+                    within(&a, &b) || within(&b, &a) || a.starts_with('/') != b.starts_with('/')
+                }
+                _ => true,
+            }
+    }
+}
 
 /// What went wrong with a destination. Its text never holds the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,8 +103,4 @@ pub trait Destination: Send + Sync + fmt::Debug {
 
     /// Whether it holds this secret; `None` where that can't be read.
     async fn holds(&self, parcel: &Parcel) -> Result<Option<bool>, DestinationFault>;
-}
-/// stub
-pub fn open(_: &crate::connection::DestinationSpec) -> Result<Box<dyn Destination>, DestinationFault> {
-    Err(DestinationFault { code: "x", message: String::new(), remedy: String::new() })
 }
