@@ -7,7 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::call::Kind;
-use super::wire::{Answer, GraphError, Payload, SignInError, Stamp, http_date};
+use super::graph_error::GraphError;
+use super::sign_in_error::SignInError;
+use super::wire::{Answer, Payload, Stamp, http_date};
 use crate::entra::ClientId;
 
 /// Something that goes wrong.

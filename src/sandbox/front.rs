@@ -15,12 +15,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hyper::body::Frame;
 use uuid::Uuid;
 
-use super::call::{Call, GraphOperation, Kind, Operation, Reference};
+use super::call::{Call, Kind};
 use super::fault::{Action, Faults, RetryAfter, Then, When, throttled};
 use super::graph;
-use super::tenant::Directory;
+use super::graph_error::GraphError;
+use super::operation::{GraphOperation, Operation, Reference};
+use super::tenant::{Directory, guid};
 use super::token::{self, Caller, Tokens};
-use super::wire::{Answer, GraphError, Payload, Stamp, http_date};
+use super::wire::{Answer, Payload, Stamp, http_date};
 use crate::clock::{Clock, SystemClock};
 use crate::entra::ClientId;
 
@@ -42,6 +44,8 @@ pub(super) struct State {
     pub(super) scheme: &'static str,
     pub(super) tokens: Tokens,
     pub(super) directory: Mutex<Directory>,
+    /// Drawn apart from the directory, which so repeats whatever the number of requests.
+    pub(super) request_ids: Mutex<fastrand::Rng>,
     pub(super) faults: Mutex<Faults>,
     pub(super) calls: Mutex<CallLog>,
     pub(super) hook: Mutex<Option<Hook>>,
@@ -152,13 +156,10 @@ impl State {
             Operation::Graph(_) => self.tokens.caller(headers, &base, now),
             _ => Err(GraphError::TokenMissing),
         };
-        let (request_id, client_id) = {
-            let mut directory = lock(&self.directory);
-            let client_id = operation
-                .subject()
-                .and_then(|of| client_id_of(&directory, &of));
-            (directory.guid(), client_id)
-        };
+        let client_id = operation
+            .subject()
+            .and_then(|of| client_id_of(&lock(&self.directory), &of));
+        let request_id = guid(&mut lock(&self.request_ids));
         let kind = operation.kind();
         let client_request_id = correlation(headers);
         let mut call = Call {
@@ -248,7 +249,14 @@ impl State {
         let mut directory = lock(&self.directory);
         match operation {
             Operation::Token { tenant, form } => {
-                token::answer(&self.tokens, &mut directory, &tenant, &form, &base, now)
+                let request = token::Request {
+                    tenant: &tenant,
+                    form: &form,
+                    base: &base,
+                    now,
+                    request_id: stamp.request_id,
+                };
+                token::answer(&self.tokens, &mut directory, &request)
                     .unwrap_or_else(|error| error.answer(&stamp))
             }
             Operation::Discovery { tenant } => token::discovery(&directory, &tenant, &base)

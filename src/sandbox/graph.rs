@@ -5,13 +5,15 @@ use std::fmt::Write;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use chrono::{DateTime, Utc};
 
-use super::call::{GraphOperation, Reference};
-use super::odata::{Filter, Query, next_page};
+use super::graph_error::GraphError;
+use super::odata::{Filter, Query, Unsupported, next_page};
+use super::operation::{GraphOperation, Reference};
 use super::replica::View;
+use super::rules::Permission;
 use super::shape::{self, Object};
-use super::tenant::{Application, Directory, Holder, Owner, Permission};
+use super::tenant::{Application, Directory, Holder, Owner};
 use super::token::Caller;
-use super::wire::{Answer, GraphError};
+use super::wire::Answer;
 use crate::entra::TenantId;
 
 /// One call to Graph, whose caller is known.
@@ -33,13 +35,11 @@ impl Call<'_> {
     ) -> Result<Answer, GraphError> {
         match operation {
             GraphOperation::List(holder, query) => {
-                let query =
-                    query.map_err(|error| GraphError::UnsupportedQuery(error.to_string()))?;
+                let query = understood(holder, query)?;
                 self.list(directory, holder, &query)
             }
             GraphOperation::Get(holder, reference, query) => {
-                let query =
-                    query.map_err(|error| GraphError::UnsupportedQuery(error.to_string()))?;
+                let query = understood(holder, query)?;
                 self.get(directory, holder, &reference, &query)
             }
             GraphOperation::Owners(reference) => self.owners(directory, &reference),
@@ -276,6 +276,21 @@ impl Call<'_> {
                 application.tenant_id == self.caller.tenant_id && application.seen(view, self.now)
             })
             .ok_or(GraphError::NotFound(name))
+    }
+}
+
+fn understood(holder: Holder, query: Result<Query, Unsupported>) -> Result<Query, GraphError> {
+    let query = query.map_err(|error| GraphError::UnsupportedQuery(error.to_string()))?;
+    let select = query.select.as_deref().unwrap_or_default();
+    match shape::unknown_property(holder, select) {
+        None => Ok(query),
+        Some(name) => Err(GraphError::NoSuchProperty {
+            name: name.to_owned(),
+            of: match holder {
+                Holder::Application => "application",
+                Holder::ServicePrincipal => "servicePrincipal",
+            },
+        }),
     }
 }
 

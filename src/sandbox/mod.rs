@@ -6,27 +6,33 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `tenant` | the directory, a model in memory |
+//! | `tenant`, `rules` | the directory, a model in memory; what it allows |
 //! | `replica` | when a write is seen where |
-//! | `call` | what a request asks for |
+//! | `operation`, `body`, `odata` | what a request asks for |
 //! | `token`, `graph` | the two services |
-//! | `odata`, `shape`, `wire` | queries, objects and errors as they are on the line |
+//! | `shape`, `graph_error`, `sign_in_error`, `wire` | objects and errors as they are on the line |
 //! | `fault` | what goes wrong |
-//! | `front` | the way of a request through all of these |
+//! | `front`, `call` | the way of a request through all of these, and what is noted of it |
 //! | `serve` | the listener |
-//! | `handle` | what a test sets up and asks |
+//! | `stock`, `handle` | what a test sets up and asks |
 //! | `offer` | a sandbox to adopt applications from: `keywheel sandbox` |
 
+mod body;
 mod call;
 mod fault;
 mod front;
 mod graph;
+mod graph_error;
 mod handle;
 mod odata;
 mod offer;
+mod operation;
 mod replica;
+mod rules;
 mod serve;
 mod shape;
+mod sign_in_error;
+mod stock;
 mod tenant;
 mod token;
 mod wire;
@@ -44,13 +50,17 @@ use tokio::task::JoinHandle;
 pub use call::{Call, Kind};
 pub use fault::{Action, Fault, RetryAfter, When};
 pub use front::{Hook, Stage};
-pub use handle::{Key, NewApplication, NewPassword, Registered, SignIn};
+pub use graph_error::GraphError;
+pub use handle::SignIn;
 pub use offer::{Offer, Offered, Opening, open};
 pub use replica::{Lag, Replication, Routing};
+pub use rules::{Audience, ManagementPolicy, Permission, Rules};
 pub use serve::{StartError, Tls};
-pub use tenant::{Audience, ManagementPolicy, Owner, Permission, Rules};
+pub use sign_in_error::SignInError;
+pub use stock::{Key, NewApplication, NewPassword, Registered};
+pub use tenant::Owner;
 pub use token::NoRandomness;
-pub use wire::{Answer, GraphError, Payload, SignInError};
+pub use wire::{Answer, Payload};
 
 use crate::clock::{Clock, SystemClock};
 use fault::Faults;
@@ -185,6 +195,7 @@ fn state(options: Options) -> Result<State, NoRandomness> {
             "http"
         },
         tokens: Tokens::new()?,
+        request_ids: Mutex::new(rng.fork()),
         directory: Mutex::new(Directory::new(options.rules, replicas, rng)),
         faults: Mutex::new(Faults::default()),
         calls: Mutex::new(CallLog::new(options.call_log)),

@@ -9,10 +9,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
-use super::handle::{NewApplication, NewPassword, Registered};
 use super::replica::{Lag, Replication, Routing};
+use super::rules::Permission;
 use super::serve::{StartError, Tls};
-use super::tenant::Permission;
+use super::stock::{NewApplication, NewPassword, Registered};
 use super::{Options, Sandbox};
 use crate::clock::{Clock, SystemClock};
 use crate::entra::{ClientId, KeyId, ObjectId, TenantId};

@@ -120,13 +120,26 @@ pub(super) struct Object<'a> {
     pub(super) now: DateTime<Utc>,
 }
 
+/// The first of these names that is no property of the collection's objects.
+pub(super) fn unknown_property(holder: Holder, select: &[String]) -> Option<&str> {
+    let known = |name: &str| {
+        let mut properties = properties(holder).iter();
+        properties.any(|(property, _)| property.eq_ignore_ascii_case(name))
+    };
+    let mut names = select.iter().map(String::as_str);
+    names.find(|name| !known(name))
+}
+
+fn properties(holder: Holder) -> &'static [(&'static str, Value)] {
+    match holder {
+        Holder::Application => APPLICATION,
+        Holder::ServicePrincipal => SERVICE_PRINCIPAL,
+    }
+}
+
 impl Object<'_> {
     /// Appends the properties with their names, without the braces.
     pub(super) fn write(&self, out: &mut String, select: Option<&[String]>) {
-        let properties = match self.holder {
-            Holder::Application => APPLICATION,
-            Holder::ServicePrincipal => SERVICE_PRINCIPAL,
-        };
         let selected = |name: &str| {
             select.is_none_or(|select| {
                 select
@@ -135,7 +148,10 @@ impl Object<'_> {
             })
         };
         let mut separator = "";
-        for (name, value) in properties.iter().filter(|(name, _)| selected(name)) {
+        for (name, value) in properties(self.holder)
+            .iter()
+            .filter(|(name, _)| selected(name))
+        {
             let _ = write!(out, "{separator}\"{name}\":");
             self.write_value(out, value);
             separator = ",";

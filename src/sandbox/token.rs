@@ -11,9 +11,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::call::TokenForm;
-use super::tenant::{Application, Directory, Permission};
-use super::wire::{Answer, GraphError, SIGN_IN_CONTENT_TYPE, SignInError, to_json};
+use super::body::TokenForm;
+use super::graph_error::GraphError;
+use super::rules::Permission;
+use super::sign_in_error::SignInError;
+use super::tenant::{Application, Directory};
+use super::wire::{Answer, SIGN_IN_CONTENT_TYPE, to_json};
 use crate::entra::{ClientId, ObjectId, TenantId};
 
 /// Who calls Graph, as its token says.
@@ -128,17 +131,26 @@ struct Checked {
     resource: String,
 }
 
+/// A request for a token.
+pub(super) struct Request<'a> {
+    /// As the path names it.
+    pub(super) tenant: &'a str,
+    pub(super) form: &'a TokenForm,
+    /// `https://host:port`, as the caller addressed it.
+    pub(super) base: &'a str,
+    pub(super) now: DateTime<Utc>,
+    pub(super) request_id: Uuid,
+}
+
 /// Answers a request for a token.
 pub(super) fn answer(
     tokens: &Tokens,
     directory: &mut Directory,
-    tenant: &str,
-    form: &TokenForm,
-    base: &str,
-    now: DateTime<Utc>,
+    request: &Request<'_>,
 ) -> Result<Answer, SignInError> {
+    let (form, now) = (request.form, request.now);
     let view = directory.replicas.for_token();
-    let asked = check(directory, tenant, form)?;
+    let asked = check(directory, request.tenant, form)?;
     let known = directory
         .application(asked.client_id)
         .filter(|application| application.tenant_id == asked.tenant_id)
@@ -153,7 +165,7 @@ pub(super) fn answer(
     let application = directory.sign_in(asked.client_id, secret, view, now)?;
 
     let lifetime = directory.rules.token_lifetime;
-    let claims = claims(application, asked.resource, base, now, lifetime);
+    let claims = claims(application, asked.resource, request, lifetime);
     let issued = Issued {
         token_type: "Bearer",
         expires_in: lifetime.as_secs(),
@@ -225,10 +237,10 @@ fn unknown_application(
 fn claims(
     application: &Application,
     aud: String,
-    base: &str,
-    now: DateTime<Utc>,
+    request: &Request<'_>,
     lifetime: Duration,
 ) -> Claims {
+    let now = request.now;
     let lifetime = TimeDelta::from_std(lifetime).unwrap_or_default();
     let roles = match application.permission {
         Permission::None => Vec::new(),
@@ -236,7 +248,7 @@ fn claims(
     };
     Claims {
         aud,
-        iss: format!("{base}/{}/v2.0", application.tenant_id),
+        iss: format!("{}/{}/v2.0", request.base, application.tenant_id),
         iat: now.timestamp(),
         nbf: now.timestamp(),
         exp: (now + lifetime).timestamp(),
@@ -248,7 +260,7 @@ fn claims(
         roles,
         sub: application.service_principal_id,
         tid: application.tenant_id,
-        uti: Uuid::new_v4(),
+        uti: request.request_id,
         ver: "1.0".to_owned(),
     }
 }

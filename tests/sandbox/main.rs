@@ -1,10 +1,6 @@
 //! The sandbox behaves on the line as Entra does.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that can't go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod faults;
 mod lag;

@@ -146,6 +146,10 @@ async fn j5_lists_come_in_pages_with_an_absolute_next_link() {
         .get(&token, "applications?$filter=displayName eq 'nobody'")
         .await;
     assert_eq!(none["value"], json!([]));
+    let (status, body) = bench.get(&token, "applications?$select=id,secret").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let message = "Could not find a property named 'secret' on type 'microsoft.graph.application'.";
+    assert_eq!(body["error"]["message"], message);
     let (status, body) = bench.get(&token, "applications?$top=1000").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(body["error"]["code"], "Request_UnsupportedQuery");
@@ -292,6 +296,20 @@ async fn a_token_expires_can_not_be_forged_and_is_for_graph_only() {
     assert_eq!(code(bench.get("a.b.c", "applications").await), refused);
     let other = Bench::new().await.token().await;
     assert_eq!(code(bench.get(&other, "applications").await), refused);
+    let vault = bench.http.post(format!(
+        "{}/{}/oauth2/v2.0/token",
+        bench.sandbox.url(),
+        bench.tenant_id
+    ));
+    let vault = vault.form(&[
+        ("client_id", bench.app.client_id.to_string().as_str()),
+        ("client_secret", bench.app.keys[0].value.expose_secret()),
+        ("grant_type", "client_credentials"),
+        ("scope", "https://vault.azure.net/.default"),
+    ]);
+    let (_, vault) = read(vault.send().await.unwrap()).await;
+    let vault = vault["access_token"].as_str().unwrap();
+    assert_eq!(code(bench.get(vault, "applications").await), refused);
     bench.clock.advance(Duration::from_secs(3_598));
     assert_eq!(bench.get(&token, "applications").await.0, StatusCode::OK);
     bench.clock.advance(Duration::from_secs(1));
