@@ -91,6 +91,15 @@ pub fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str
     nearest(text, candidates).map_or_else(String::new, |name| format!("; did you mean \"{name}\"?"))
 }
 
+/// As [`did_you_mean`], but where none is near it lists them all: for short lists.
+pub fn hint<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    let candidates: Vec<_> = candidates.into_iter().collect();
+    match did_you_mean(text, candidates.iter().copied()) {
+        none if none.is_empty() => format!("; known: {}", listed(candidates)),
+        hint => hint,
+    }
+}
+
 /// `a, b and c`
 pub fn listed<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let mut items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();

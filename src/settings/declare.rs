@@ -14,7 +14,7 @@ use super::reader::{self, Table, list, text, time, truth};
 use super::source::{self, Source};
 use crate::connection::{ConnectionName, Declared, DestinationSpec, FileFormat, FileSpec, field};
 use crate::entra::{ClientId, KeyId, TenantId};
-use crate::wording::{did_you_mean, quoted};
+use crate::wording::{did_you_mean, hint, quoted};
 
 /// All connections of an `apply` file, in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,9 +205,9 @@ fn destination_kind(kind: &str) -> Result<(), String> {
     match kind {
         "file" => Ok(()),
         other => Err(format!(
-            "{} is not a kind of destination that is there yet; use file{}",
+            "{} is not a kind of destination that is there yet{}",
             quoted(other),
-            did_you_mean(other, ["file"])
+            hint(other, ["file"])
         )),
     }
 }

@@ -9,7 +9,7 @@ use crate::connection::{
     ConnectionName, Declared, DestinationSpec, FileFormat, Overlap, Policy, field,
 };
 use crate::schedule;
-use crate::wording::{did_you_mean, printable, quoted};
+use crate::wording::{hint, printable, quoted};
 
 /// Why a connection can't work by these settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -284,11 +284,5 @@ fn unknown<'a>(
     fault: fn(String, String) -> PolicyFault,
 ) -> Option<PolicyFault> {
     let names: Vec<_> = names.collect();
-    (!names.contains(&name)).then(|| {
-        let hint = match did_you_mean(name, names.iter().copied()) {
-            none if none.is_empty() => format!("; there are {}", crate::wording::listed(names)),
-            hint => hint,
-        };
-        fault(name.to_owned(), hint)
-    })
+    (!names.contains(&name)).then(|| fault(name.to_owned(), hint(name, names)))
 }

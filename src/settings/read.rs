@@ -1,11 +1,12 @@
 //! `keywheel.toml`, key by key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use chrono::NaiveTime;
 use chrono_tz::Tz;
 use reqwest::Url;
+use uuid::Uuid;
 
 use super::diagnostic::SettingsFaults;
 use super::fields::Fields;
@@ -20,7 +21,7 @@ use crate::clock::Span;
 use crate::connection::{OnLimit, Overlap, field};
 use crate::entra::{ClientId, TenantId};
 use crate::schedule;
-use crate::wording::{did_you_mean, listed, quoted};
+use crate::wording::{hint, listed, quoted};
 
 /// Identities that are thought of, so that a hint can say so.
 const KINDS_TO_COME: [&str; 3] = ["certificate", "managed-identity", "workload-identity"];
@@ -122,7 +123,7 @@ impl Default for GraphSettings {
     }
 }
 
-fn store_path(mut table: Table<'_>, folder: &Path) -> Option<std::path::PathBuf> {
+fn store_path(mut table: Table<'_>, folder: &Path) -> Option<PathBuf> {
     let path = table.value("path", text(|path| source::path(folder, path)));
     table.end();
     path
@@ -253,10 +254,11 @@ fn cloud(mut table: Table<'_>, folder: &Path, settings: &Settings) -> Option<Clo
         }
     }
     table.end();
+    // With a fault in it, it is never used; but its name is known to what refers to it.
     Some(CloudSpec {
         name: name?,
-        login: login?,
-        graph: graph?,
+        login: login.unwrap_or_default(),
+        graph: graph.unwrap_or_default(),
         ca_file,
     })
 }
@@ -272,7 +274,21 @@ fn identity(mut table: Table<'_>, folder: &Path, settings: &Settings) -> Option<
         _ => {}
     }
     // The other keys depend on the kind: without it nothing can be said of them.
-    table.required("kind", text(identity_kind))?;
+    let kind = table.required("kind", text(identity_kind));
+    let kind = kind.and_then(|()| client_secret(table, folder, settings));
+    // With a fault in it, it is never used; but its name is known to what refers to it.
+    Some(IdentitySpec {
+        name: name?,
+        kind: kind.unwrap_or(IdentityKind::ClientSecret {
+            tenant_id: TenantId(Uuid::nil()),
+            client_id: ClientId(Uuid::nil()),
+            secret_file: PathBuf::new(),
+            cloud: String::new(),
+        }),
+    })
+}
+
+fn client_secret(mut table: Table<'_>, folder: &Path, settings: &Settings) -> Option<IdentityKind> {
     let tenant_id = table.required("tenant_id", text(TenantId::from_str));
     let client_id = table.required("client_id", text(ClientId::from_str));
     let secret_file = table.required(
@@ -290,14 +306,11 @@ fn identity(mut table: Table<'_>, folder: &Path, settings: &Settings) -> Option<
         table.fault("cloud", fault.to_string());
     }
     table.end();
-    Some(IdentitySpec {
-        name: name?,
-        kind: IdentityKind::ClientSecret {
-            tenant_id: tenant_id?,
-            client_id: client_id?,
-            secret_file: secret_file?,
-            cloud,
-        },
+    Some(IdentityKind::ClientSecret {
+        tenant_id: tenant_id?,
+        client_id: client_id?,
+        secret_file: secret_file?,
+        cloud,
     })
 }
 
@@ -308,9 +321,9 @@ fn identity_kind(kind: &str) -> Result<(), String> {
             "identities of the kind {later} are not there yet; use client-secret"
         )),
         other => Err(format!(
-            "{} is not a kind of identity; use client-secret{}",
+            "{} is not a kind of identity{}",
             quoted(other),
-            did_you_mean(other, ["client-secret"])
+            hint(other, ["client-secret"])
         )),
     }
 }

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::SettingsFaults;
-use crate::wording::{did_you_mean, harmless, listed, quoted};
+use crate::wording::{harmless, hint, quoted};
 
 /// Reads `text` with `read`, which returns `None` only where it has reported a fault.
 ///
@@ -160,11 +160,7 @@ impl<'d> Table<'d> {
         for (key, _) in self.entries.into_iter().flatten() {
             let name = key.get_ref();
             if !self.known.iter().any(|known| known == name) {
-                let known = self.known.iter().copied();
-                let hint = match did_you_mean(name, known.clone()) {
-                    none if none.is_empty() => format!("; known are {}", listed(known)),
-                    hint => hint,
-                };
+                let hint = hint(name, self.known.iter().copied());
                 let message = format!("there is no key {} here{hint}", quoted(name));
                 self.report(key.span(), message);
             }
