@@ -1,6 +1,6 @@
 //! Rotations against the sandbox over HTTP, on a virtual clock.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, reason = "tests document themselves")]
 
 mod straight;
 mod world;

@@ -32,6 +32,8 @@ async fn p4_one_rotation_adds_one_password() {
     let world = World::new().await;
     let application = world.adopted().await;
     world.rotate("app").await;
-    let added = world.sandbox.calls_of(Kind::AddPassword, application.client_id);
+    let added = world
+        .sandbox
+        .calls_of(Kind::AddPassword, application.client_id);
     assert_eq!(added.len(), 1);
 }

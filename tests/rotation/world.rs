@@ -33,7 +33,10 @@ pub struct Heard(pub Mutex<Vec<String>>);
 
 impl Observer for Heard {
     fn observe(&self, connection: &ConnectionName, moment: &Moment<'_>) {
-        self.0.lock().unwrap().push(format!("{connection}: {moment:?}"));
+        self.0
+            .lock()
+            .unwrap()
+            .push(format!("{connection}: {moment:?}"));
     }
 }
 
@@ -164,7 +167,8 @@ impl World {
 
     /// A rotation by hand that sits through every wait but overlaps.
     pub async fn rotate(&self, name: &str) -> Stop {
-        self.advance(name, Order::rotate(None, false, PATIENT)).await
+        self.advance(name, Order::rotate(None, false, PATIENT))
+            .await
     }
 
     /// What is due, sitting through every wait but overlaps and due times.
@@ -178,7 +182,10 @@ impl World {
 
     /// One pass of `advance`.
     pub async fn advance(&self, name: &str, order: Order) -> Stop {
-        self.engine.advance(&name.parse().unwrap(), order).await.unwrap()
+        self.engine
+            .advance(&name.parse().unwrap(), order)
+            .await
+            .unwrap()
     }
 
     /// The journal of a connection.
@@ -232,7 +239,11 @@ impl World {
 
     /// What happened, by action.
     pub async fn actions(&self) -> Vec<String> {
-        self.events().await.into_iter().map(|event| event.action).collect()
+        self.events()
+            .await
+            .into_iter()
+            .map(|event| event.action)
+            .collect()
     }
 
     /// What happened.
@@ -247,7 +258,9 @@ async fn engine(
     heard: &Arc<Heard>,
 ) -> (Arc<SqliteStore>, Engine) {
     let store = Arc::new(SqliteStore::open(&settings.store_path).unwrap());
-    let keys = Keys::open(settings.master_key.clone(), &*store).await.unwrap();
+    let keys = Keys::open(settings.master_key.clone(), &*store)
+        .await
+        .unwrap();
     let clouds = settings
         .clouds
         .iter()

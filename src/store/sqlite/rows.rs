@@ -8,9 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::KeyId;
-use crate::journal::{
-    AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation, RotationId,
-};
+use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation, RotationId};
 use crate::store::{Attempt, Fingerprint, HistoryFilter, Sealed};
 
 use super::database::Trouble;
