@@ -29,7 +29,8 @@ impl Pass<'_> {
             return Ok(());
         };
         self.prove_secret(journal, terms, new, terms.verification.timeout.0)
-            .await?;
+            .await
+            .map_err(unproved)?;
         rotation.state = State::Verified { new };
         rotation.retry = Retry::default();
         let mut event = self.event("verified");
@@ -110,6 +111,17 @@ impl Pass<'_> {
             Ok(_) => Ok(()),
             Err(fault) => Err(Trouble::from(fault).into()),
         }
+    }
+}
+
+/// A refusal of a new secret says that it is slow, not that it is bad.
+fn unproved(halt: Halt) -> Halt {
+    match halt {
+        Halt::Trouble(trouble) => match *trouble {
+            Trouble::Entra(fault) => Trouble::Unproved(fault).into(),
+            trouble => trouble.into(),
+        },
+        fatal => fatal,
     }
 }
 
