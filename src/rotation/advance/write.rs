@@ -349,10 +349,20 @@ pub fn next_action_at(
 ) -> Option<DateTime<Utc>> {
     match plan(journal, terms, now, Ask::Due) {
         Next::Do(_) => Some(now),
-        Next::Wait { until, .. } => Some(until),
+        Next::Wait { until, .. } => Some(not_before(until)),
         // It is looked at daily, so that it is said daily.
         Next::NoDestination => Some(now + std::time::Duration::from_secs(86_400)),
         Next::Rest => None,
+    }
+}
+
+/// The first whole second that is not before `at`: whoever comes then does not come too early.
+fn not_before(at: DateTime<Utc>) -> DateTime<Utc> {
+    let whole = crate::clock::whole_seconds(at);
+    if whole < at {
+        whole + std::time::Duration::from_secs(1)
+    } else {
+        whole
     }
 }
 
