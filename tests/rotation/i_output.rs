@@ -5,8 +5,7 @@ use std::time::Duration;
 use keywheel::clock::Clock;
 use keywheel::entra::KeyId;
 use keywheel::rotation::advance::Order;
-use keywheel::rotation::forecast::{Change, forecast};
-use keywheel::rotation::plan::Ask;
+use keywheel::rotation::forecast::Change;
 use keywheel::sandbox::{Action, Fault, Kind, Registered};
 use keywheel::store::{Change as Write, Store};
 
@@ -27,9 +26,7 @@ async fn forecast_holds(world: &World, app: &Registered, order: Order, case: &st
     let before = world.journal("app").await;
     let keys = world.keys(app);
     let calls = world.sandbox.calls().len();
-    let terms = world.engine.terms(&before).unwrap();
-    let now = world.clock.now();
-    let changes = forecast(&before, &terms, now, order.ask);
+    let changes = world.engine.forecast(&before, order).unwrap();
     assert_eq!(
         world.sandbox.calls().len(),
         calls,
@@ -204,4 +201,18 @@ async fn i3_p9_what_is_held_is_not_named() {
         let changes = forecast_holds(&world, &app, due(), "held").await;
         assert_eq!(changes, []);
     }
+}
+
+#[tokio::test]
+async fn i3_p9_open_overlaps_that_revoke_now_ends_are_named() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    world.rotate("app").await;
+    world.clock.advance(SOON);
+    let order = Order::rotate(None, true, SOON);
+    let changes = forecast_holds(&world, &app, order, "--revoke-now").await;
+    let revoked = changes
+        .iter()
+        .filter(|it| matches!(it, Change::Revoke { .. }));
+    assert_eq!(revoked.count(), 2);
 }
