@@ -3,6 +3,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "tests document themselves")]
 
 mod any;
+mod model;
 
 use std::time::Duration;
 
