@@ -5,18 +5,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use chrono::{DateTime, TimeDelta, Utc};
-use hyper::body::Frame;
 use uuid::Uuid;
 
 use super::call::{Call, Kind};
 use super::fault::{Action, Faults, RetryAfter, Then, When, throttled};
+use super::flow::{CutOff, Endless};
 use super::graph;
 use super::graph_error::GraphError;
 use super::operation::{GraphOperation, Operation, Reference};
@@ -284,6 +283,7 @@ impl State {
         let mut response = Response::new(match answer.body {
             Payload::Empty => Body::empty(),
             Payload::Text(text) => Body::from(text),
+            Payload::CutOff(text) => Body::new(CutOff::of(text)),
             Payload::Endless => Body::new(Endless),
         });
         *response.status_mut() = answer.status;
@@ -373,20 +373,4 @@ fn correlation(headers: &HeaderMap) -> Option<String> {
         .find_map(|name| headers.get(name)?.to_str().ok())
         .filter(|id| id.len() <= 128)
         .map(str::to_owned)
-}
-
-/// A body that never ends.
-struct Endless;
-
-impl hyper::body::Body for Endless {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        static CHUNK: [u8; 8_192] = [b' '; 8_192];
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&CHUNK)))))
-    }
 }
