@@ -61,7 +61,11 @@ impl Context {
     fn entra(&self) -> Result<Entra, Complaint> {
         let clouds: Result<Vec<Cloud>, Complaint> =
             self.settings.clouds.iter().map(read_cloud).collect();
-        Ok(Entra::new(clouds?, self.settings.graph.request_timeout.0, self.clock.clone()))
+        Ok(Entra::new(
+            clouds?,
+            self.settings.graph.request_timeout.0,
+            self.clock.clone(),
+        ))
     }
 }
 
@@ -83,7 +87,11 @@ fn read_cloud(spec: &CloudSpec) -> Result<Cloud, Complaint> {
         Some(path) => Some(std::fs::read(path).map_err(|error| {
             Complaint::usage(
                 "ca-file",
-                format!("cloud {}: {} can't be read: {error}", spec.name, path.display()),
+                format!(
+                    "cloud {}: {} can't be read: {error}",
+                    spec.name,
+                    path.display()
+                ),
             )
         })?),
     };
@@ -93,24 +101,19 @@ fn read_cloud(spec: &CloudSpec) -> Result<Cloud, Complaint> {
 
 /// Who asks, as far as this host can tell.
 pub fn actor() -> Actor {
-    let uid = rustix::process::geteuid().as_raw();
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let uid = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     Actor {
-        user: user_name(uid).unwrap_or_else(|| uid.to_string()),
-        sudo_user: std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty()),
+        user: user.map_or_else(|| uid.to_string(), |user| user.name),
+        sudo_user: std::env::var("SUDO_USER")
+            .ok()
+            .filter(|user| !user.is_empty()),
         host,
     }
-}
-
-/// The name of a user in /etc/passwd; users of a directory service keep their number.
-fn user_name(uid: u32) -> Option<String> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let id: u32 = fields.nth(1)?.parse().ok()?;
-        (id == uid).then(|| name.to_owned())
-    })
 }
 
 /// A path that a user gave on the command line, from the folder that they stand in.

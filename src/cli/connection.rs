@@ -1,0 +1,18 @@
+//! `connection …`
+
+pub(super) mod add;
+
+use super::args;
+use super::exit::{Complaint, Exit};
+use super::output::Output;
+
+pub(super) async fn run(
+    _global: &args::Global,
+    _args: args::ConnectionCommand,
+    _output: Output,
+) -> Result<Exit, Complaint> {
+    Err(Complaint::failed(
+        "not-built",
+        "this command is not built yet",
+    ))
+}

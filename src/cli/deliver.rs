@@ -1,0 +1,27 @@
+//! `deliver` and `rollback`
+
+use super::args;
+use super::exit::{Complaint, Exit};
+use super::output::Output;
+
+pub(super) async fn run(
+    _global: &args::Global,
+    _args: args::Deliver,
+    _output: Output,
+) -> Result<Exit, Complaint> {
+    Err(Complaint::failed(
+        "not-built",
+        "this command is not built yet",
+    ))
+}
+
+pub(super) async fn rollback(
+    _global: &args::Global,
+    _args: args::Rollback,
+    _output: Output,
+) -> Result<Exit, Complaint> {
+    Err(Complaint::failed(
+        "not-built",
+        "this command is not built yet",
+    ))
+}

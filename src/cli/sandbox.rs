@@ -1,0 +1,12 @@
+//! `sandbox`
+
+use super::args;
+use super::exit::{Complaint, Exit};
+use super::output::Output;
+
+pub(super) async fn run(_args: args::Sandbox, _output: Output) -> Result<Exit, Complaint> {
+    Err(Complaint::failed(
+        "not-built",
+        "this command is not built yet",
+    ))
+}
