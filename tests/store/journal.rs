@@ -4,10 +4,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use keywheel::entra::ObjectId;
 use keywheel::journal::{
     Absence, AttemptName, Delivery, Failure, InstanceId, Outcome, Removal, Retry, Role, Rotation,
-    State, Trigger, Watch,
+    RotationId, Secret, State, Trigger, Watch,
 };
 use keywheel::store::{Attempt, Change, HistoryFilter, Store, StoreFault};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use ulid::Ulid;
 use uuid::Uuid;
 
@@ -390,60 +392,6 @@ fn any_rotation() -> impl Strategy<Value = Rotation> {
         })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
-
-    #[test]
-    fn every_record_is_read_back_as_it_was_written(
-        rotation in any_rotation(),
-        retry in any_retry(),
-        absence in any_absence(),
-        instants in (any_instant(), any_instant()),
-        n in 2..u128::MAX,
-        text in ".{0,20}",
-        generation: u32,
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let bench = Bench::new();
-            let id = bench.adopt("crm", 1, "v").await;
-            let mut expected = bench.journal("crm").await;
-            let mut another = secret(n, Role::Doomed);
-            (another.hint, another.generation) = (text.clone(), generation);
-            (another.starts_at, another.expires_at) = (Some(instants.0), Some(instants.1));
-            let delivery = Delivery {
-                destination: text,
-                holds: generation,
-                taken_at: Some(instants.0),
-                retry: retry.clone(),
-            };
-            let removal = Removal {
-                key_id: key(n),
-                asked_at: instants.0,
-                acknowledged: false,
-                absence,
-                retry,
-            };
-            let watch = Watch { attempt: attempt(n), since: instants.0, next_look: instants.1 };
-            let changes = vec![
-                Change::Rotation(rotation.clone()),
-                Change::Secret(another.clone()),
-                Change::Delivery(delivery.clone()),
-                Change::Removal(removal.clone()),
-                Change::Watch(watch.clone()),
-            ];
-            let lease = bench.lease(id, 1).await;
-            bench.store.commit(&lease, changes).await.unwrap();
-            expected.rotations.push(rotation);
-            expected.secrets.push(another);
-            expected.deliveries.push(delivery);
-            expected.removals.push(removal);
-            expected.watches.push(watch);
-            assert_eq!(bench.reopened().journal("crm").await, expected);
-        });
-    }
-}
-
 #[tokio::test]
 async fn p5_two_applications_are_locked_apart() {
     let bench = Bench::new();
@@ -455,4 +403,80 @@ async fn p5_two_applications_are_locked_apart() {
     bench.lease(two, 2).await;
     drop(lease);
     bench.lease(one, 1).await;
+}
+
+/// One of each kind of record.
+#[derive(Debug, Clone)]
+struct Records {
+    rotation: Rotation,
+    secret: Secret,
+    delivery: Delivery,
+    removal: Removal,
+    watch: Watch,
+}
+
+fn any_records() -> impl Strategy<Value = Records> {
+    let parts = (any_rotation(), any_retry(), any_absence(), ".{0,20}");
+    let numbers = (any_instant(), any_instant(), 1_000..u128::MAX, any::<u32>());
+    (parts, numbers).prop_map(
+        |((rotation, retry, absence, text), (one, two, n, small))| Records {
+            rotation,
+            secret: Secret {
+                generation: small,
+                hint: text.clone(),
+                starts_at: Some(one),
+                expires_at: Some(two),
+                ..secret(n, Role::Doomed)
+            },
+            delivery: Delivery {
+                destination: text,
+                holds: small,
+                taken_at: Some(one),
+                retry: retry.clone(),
+            },
+            removal: Removal {
+                key_id: key(n),
+                asked_at: one,
+                acknowledged: false,
+                absence,
+                retry,
+            },
+            watch: Watch {
+                attempt: attempt(n),
+                since: one,
+                next_look: two,
+            },
+        },
+    )
+}
+
+#[tokio::test]
+async fn every_record_is_read_back_as_it_was_written() {
+    let bench = Bench::new();
+    let mut runner = TestRunner::default();
+    for n in 1..=128_u128 {
+        let records = any_records().new_tree(&mut runner).unwrap().current();
+        let rotation = Rotation {
+            id: RotationId(Ulid(n)),
+            ..records.rotation
+        };
+        let name = format!("c{n}");
+        let id = bench.adopt(&name, n, "v").await;
+        let mut expected = bench.journal(&name).await;
+        let changes = vec![
+            Change::Rotation(rotation.clone()),
+            Change::Secret(records.secret.clone()),
+            Change::Delivery(records.delivery.clone()),
+            Change::Removal(records.removal.clone()),
+            Change::Watch(records.watch.clone()),
+        ];
+        let lease = bench.lease(id, n).await;
+        bench.store.commit(&lease, changes).await.unwrap();
+        expected.rotations.push(rotation);
+        expected.secrets.push(records.secret);
+        expected.deliveries.push(records.delivery);
+        expected.removals.push(records.removal);
+        expected.watches.push(records.watch);
+        assert_eq!(bench.journal(&name).await, expected);
+    }
 }
