@@ -218,7 +218,8 @@ pub struct Lease {
     pub connection: ConnectionId,
     /// Grows with each holder; a database of several nodes refuses writes of an older one.
     pub epoch: u64,
-    /// Dropping it lets go.
+    /// Dropping it lets go. `None` where the database itself holds the lock; the store of one host
+    /// refuses writes without it.
     pub held: Option<std::fs::File>,
 }
 

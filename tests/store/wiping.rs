@@ -58,7 +58,10 @@ async fn p6_a_wiped_value_leaves_nothing_behind() {
     bench.store.commit(&lease, gone).await.unwrap();
     assert_eq!(sealed(&bench, id, 1).await, None);
     let bench = bench.reopened();
-    assert_eq!(holding(bench.path(), &stored.bytes), [""; 0]);
+    // The row that is written in its place covers some of it, and must not be all that does.
+    for part in stored.bytes.windows(8) {
+        assert_eq!(holding(bench.path(), part), [""; 0]);
+    }
     assert!(bench.journal("crm").await.secrets.is_empty());
 }
 
