@@ -7,7 +7,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use keywheel::connection::Declared;
 use keywheel::entra::{ClientId, KeyId, TenantId};
 use keywheel::journal::{
-    Actor, ConnectionId, Event, Journal, Origin, Role, Rotation, RotationId, Secret, State, Trigger,
+    Actor, AttemptName, ConnectionId, Event, InstanceId, Journal, Origin, Role, Rotation,
+    RotationId, Secret, State, Trigger,
 };
 use keywheel::settings::MasterKeySource;
 use keywheel::store::{
@@ -105,6 +106,13 @@ pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
 
 pub(crate) fn key(n: u128) -> KeyId {
     KeyId(Uuid::from_u128(n))
+}
+
+pub(crate) fn attempt(n: u128) -> AttemptName {
+    AttemptName {
+        instance: InstanceId(Ulid(1)),
+        attempt: Ulid(n),
+    }
 }
 
 pub(crate) fn application(n: u128) -> (TenantId, ClientId) {

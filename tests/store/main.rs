@@ -6,4 +6,5 @@ mod fixture;
 mod journal;
 mod locks;
 mod master_key;
+mod records;
 mod wiping;

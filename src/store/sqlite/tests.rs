@@ -150,3 +150,21 @@ async fn poll_once<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Outp
     })
     .await
 }
+
+#[tokio::test]
+async fn p5_a_lock_outlives_a_commit_that_nobody_waits_for() {
+    let (_folder, store) = store();
+    let application = (TenantId(uuid::Uuid::nil()), ClientId(uuid::Uuid::nil()));
+    let lock = || store.try_lock(ConnectionId(1), application);
+    let asked = async {
+        let lease = lock().await.unwrap().unwrap();
+        let mut commit = store.commit(&lease, vec![Change::Record(event("left"))]);
+        assert!(poll_once(&mut commit).await.is_pending());
+        drop(commit);
+        drop(lease);
+        assert!(lock().await.unwrap().is_none());
+    };
+    while_stopped(&store, asked).await;
+    store.instances().await.unwrap();
+    assert!(lock().await.unwrap().is_some());
+}
