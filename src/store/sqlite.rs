@@ -140,18 +140,21 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreFault> {
-        let excludes = lease.held.as_ref().map(lock::excludes).transpose();
-        if excludes.map_err(|error| lock_fault(&error))? != Some(true) {
+        let held = lease.held.as_ref().ok_or(StoreFault::Stale)?;
+        let still = || Ok((lock::excludes(held)?, held.try_clone()?));
+        let (excludes, lock) = still().map_err(|error| lock_fault(&error))?;
+        if !excludes {
             return Err(StoreFault::Stale);
         }
         let id = lease.connection;
-        self.writer
-            .write(move |db| {
-                changes
-                    .iter()
-                    .try_for_each(|change| changes::apply(db, id, change))
-            })
-            .await
+        let written = self.writer.write(move |db| {
+            for change in &changes {
+                changes::apply(db, id, change)?;
+            }
+            // A caller that stops waiting drops its lease; the lock outlives the commit (P5).
+            Ok(lock)
+        });
+        written.await.map(drop)
     }
 
     async fn adopt(
