@@ -187,7 +187,7 @@ impl LockedFolder {
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if Temporary::is_name(name) {
                 // One that belongs to someone else stays, and harms nobody.
-                drop(rustix::fs::unlinkat(&self.0.0, name, AtFlags::empty()));
+                rustix::fs::unlinkat(&self.0.0, name, AtFlags::empty()).ok();
             }
         }
         Ok(())
@@ -309,7 +309,7 @@ impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.renamed {
             let folder = &self.folder.0.0;
-            drop(rustix::fs::unlinkat(folder, &self.name, AtFlags::empty()));
+            rustix::fs::unlinkat(folder, &self.name, AtFlags::empty()).ok();
         }
     }
 }
