@@ -230,7 +230,7 @@ async fn d3_a_file_that_already_holds_it_is_not_written_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g_writers_of_one_file_wait_for_each_other() {
+async fn d3_writers_of_one_file_wait_for_each_other() {
     let (_folder, path) = folder(Some("# mine\n"));
     let writers = (0..12).map(|n| {
         let destination = opened(keyed(&path, FileFormat::Dotenv, &format!("KEY_{n}")));
