@@ -26,6 +26,7 @@ mod output;
 mod progress;
 mod revoke;
 mod rotate;
+mod rotation_view;
 mod sandbox;
 mod schedule;
 mod secret;
