@@ -103,6 +103,7 @@ async fn set(output: Output) -> Result<Stage, Complaint> {
     };
     let quick = start(Options::default()).await?;
     let slow = start(Options {
+        seed: 1,
         replication: Replication {
             count: 3,
             tokens: Lag::Each(vec![Duration::ZERO, SLOW / 2, SLOW]),

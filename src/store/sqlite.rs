@@ -11,7 +11,6 @@ mod tests;
 use std::path::Path;
 
 use async_trait::async_trait;
-use aws_lc_rs::rand;
 use chrono::{DateTime, Utc};
 use ulid::Ulid;
 
@@ -20,6 +19,7 @@ use crate::entra::{ClientId, KeyId, TenantId};
 use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
 
 use super::lock::{self, Locks};
+use super::seal;
 use super::{
     Adoption, Attempt, Change, Fingerprint, HistoryFilter, Lease, MasterKeyLease, Sealed, Store,
     StoreFault,
@@ -60,8 +60,8 @@ impl SqliteStore {
     /// Where there is one already, or the disk refuses.
     pub fn create(path: &Path, fingerprint: Fingerprint) -> Result<InstanceId, StoreFault> {
         let mut id = [0; 16];
-        rand::fill(&mut id).map_err(|_| StoreFault::Io {
-            detail: "the system gives no randomness".into(),
+        seal::randomize(&mut id).map_err(|error| StoreFault::Io {
+            detail: format!("the system gives no randomness: {error}"),
         })?;
         let instance = InstanceId(Ulid(u128::from_be_bytes(id)));
         database::create(path, fingerprint, instance)?;

@@ -349,6 +349,8 @@ impl Pass<'_> {
         };
         let token = self.sign_in(journal, terms).await?;
         let application = self.read(journal, &token).await?.value;
+        // The read may itself have made a clean-up of the name.
+        let journal = &self.journal().await?;
         let now = self.now();
         let mut changes = Vec::new();
         let outcome = if let Some(password) = find(&application, attempt) {
