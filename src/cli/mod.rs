@@ -7,6 +7,7 @@
 //! | `exit` | exit codes and complaints |
 //! | `output` | tables, JSON and colour |
 //! | `view` | a connection as `show`, `list` and `status` print it |
+//! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
 //! | `progress` | what a person sees while a rotation goes on |
 //! | the rest | a file for each command |
 
@@ -26,6 +27,7 @@ mod output;
 mod progress;
 mod revoke;
 mod rotate;
+mod rotation_view;
 mod sandbox;
 mod schedule;
 mod secret;
