@@ -431,19 +431,13 @@ pub struct Sandbox {
     pub tls_key: Option<PathBuf>,
     /// How many applications
     #[arg(long, value_name = "N", default_value_t = 3)]
-    pub apps: u32,
-    /// In how many tenants
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub tenants: u32,
-    /// The median lag of the replicas; 0s: none
-    #[arg(long, value_name = "DURATION", default_value = "4s", value_parser = field::span)]
-    pub lag: Span,
+    pub apps: usize,
+    /// The lag of every replica; a few seconds, now and then many, where it is not given
+    #[arg(long, value_name = "DURATION", value_parser = field::span)]
+    pub lag: Option<Span>,
     /// How much longer each answer takes
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = field::span)]
     pub latency: Span,
-    /// What is drawn at random repeats with the same seed
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
 }
 
 /// `demo`

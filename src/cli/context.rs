@@ -6,12 +6,14 @@ use std::sync::Arc;
 use super::exit::Complaint;
 use super::output::Output;
 use crate::clock::{Clock, SystemClock};
+use crate::connection::ConnectionName;
 use crate::entra::{Cloud, Entra};
-use crate::journal::Actor;
+use crate::journal::{Actor, Journal};
 use crate::rotation::advance::{Engine, Tokens};
 use crate::rotation::observe::Observer;
 use crate::settings::{CloudSpec, Settings};
 use crate::store::{Keys, SqliteStore, Store};
+use crate::wording::did_you_mean;
 
 /// Where the settings are when nobody says.
 pub const DEFAULT_CONFIG: &str = "/etc/keywheel/keywheel.toml";
@@ -56,6 +58,23 @@ impl Context {
             observer,
             tokens: Tokens::default(),
         })
+    }
+
+    /// One connection that there is, or the nearest name.
+    pub async fn connection(&self, name: &ConnectionName) -> Result<Journal, Complaint> {
+        if let Some(journal) = self.store.journal(name).await?
+            && journal.removed_at.is_none()
+        {
+            return Ok(journal);
+        }
+        let journals = self.store.journals().await?;
+        let names = journals
+            .iter()
+            .filter(|journal| journal.removed_at.is_none());
+        let hint = did_you_mean(name.as_str(), names.map(|journal| journal.name().as_str()));
+        let message = format!("there is no connection named {name}{hint}");
+        Err(Complaint::usage("no-such-connection", message)
+            .remedy("`keywheel connection list` names them all"))
     }
 
     fn entra(&self) -> Result<Entra, Complaint> {

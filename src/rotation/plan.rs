@@ -34,6 +34,8 @@ pub struct Terms {
 pub enum Ask {
     /// What is due by itself, and nothing else.
     Due,
+    /// The same, but no window and no blackout holds it.
+    DueNow,
     /// A rotation by hand, now, with this overlap.
     Rotate(Option<Overlap>),
     /// What is under way is carried on; nothing new is started.
@@ -404,6 +406,7 @@ impl View<'_> {
         match ask {
             Ask::Rotate(_) => Some(self.now),
             Ask::Due => Some(self.start_at().max(self.an_hour_after_the_last())),
+            Ask::DueNow => Some(self.journal.due_at.max(self.an_hour_after_the_last())),
             Ask::Resume => None,
         }
     }
