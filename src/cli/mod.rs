@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `args` | every command and flag |
 //! | `context` | the settings, the store and the engine that a command starts with |
+//! | `confirm` | what is asked before something is removed |
 //! | `exit` | exit codes and complaints |
 //! | `output` | tables, JSON and colour |
 //! | `view` | a connection as `show`, `list` and `status` print it |
@@ -13,6 +14,7 @@
 
 mod apply;
 mod args;
+mod confirm;
 mod connection;
 mod context;
 mod deliver;

@@ -3,6 +3,7 @@
 mod adoption;
 mod by_hand;
 mod deliver;
+mod foreign;
 mod mint;
 mod orphans;
 mod prove;
