@@ -3,7 +3,9 @@
 mod adoption;
 mod by_hand;
 mod deliver;
+mod foreign;
 mod mint;
+mod orphans;
 mod prove;
 mod revoke;
 mod sign_in;
@@ -26,6 +28,7 @@ use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
 pub use by_hand::Which;
+pub use orphans::{Orphan, OrphansFault};
 pub use sign_in::Tokens;
 pub use write::next_action_at;
 
