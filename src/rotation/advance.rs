@@ -12,6 +12,7 @@ mod sign_in;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -134,6 +135,7 @@ impl Engine {
             engine: self,
             name: name.clone(),
             lease,
+            begun: AtomicBool::new(false),
         }))
     }
 
@@ -191,6 +193,8 @@ struct Pass<'a> {
     engine: &'a Engine,
     name: ConnectionName,
     lease: Lease,
+    /// Whether this pass has written anything yet.
+    begun: AtomicBool,
 }
 
 impl Pass<'_> {
