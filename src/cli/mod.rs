@@ -12,6 +12,7 @@
 
 mod apply;
 mod args;
+mod ask;
 mod connection;
 mod context;
 mod deliver;
