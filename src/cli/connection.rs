@@ -2,7 +2,11 @@
 
 pub(super) mod add;
 pub(super) mod declare;
+pub(super) mod edit;
+mod export;
+mod hold;
 mod list;
+pub(super) mod remove;
 
 use super::args::{self, ConnectionCommand};
 use super::exit::{Complaint, Exit};
@@ -17,9 +21,11 @@ pub(super) async fn run(
         ConnectionCommand::Add(args) => add::run(global, *args, output).await,
         ConnectionCommand::List => list::run(global, output).await,
         ConnectionCommand::Show(args) => list::show(global, &args.name, output).await,
-        _ => Err(Complaint::failed(
-            "not-built",
-            "this command is not built yet",
-        )),
+        ConnectionCommand::Edit(args) => edit::run(global, *args, output).await,
+        ConnectionCommand::Remove(args) => remove::run(global, &args.name, output).await,
+        ConnectionCommand::Restore(args) => remove::restore(global, &args.name, output).await,
+        ConnectionCommand::Pause(args) => hold::pause(global, &args.name, output).await,
+        ConnectionCommand::Resume(args) => hold::resume(global, &args.name, output).await,
+        ConnectionCommand::Export { names } => export::run(global, &names, output).await,
     }
 }

@@ -3,6 +3,7 @@
 mod adoption;
 mod by_hand;
 mod deliver;
+mod manage;
 mod mint;
 mod prove;
 mod revoke;
@@ -26,6 +27,7 @@ use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
 pub use by_hand::Which;
+pub use manage::{Edited, Removed};
 pub use sign_in::Tokens;
 pub use write::next_action_at;
 
