@@ -15,6 +15,7 @@
 mod apply;
 mod args;
 mod confirm;
+mod ask;
 mod connection;
 mod context;
 mod deliver;

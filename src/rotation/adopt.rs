@@ -105,7 +105,7 @@ impl Engine {
     /// Checks everything, then writes the connection and its secret in one transaction.
     pub async fn adopt(&self, candidate: Candidate) -> Result<Adopted, AdoptFault> {
         let policy = self.policy_of(&candidate.declared)?;
-        self.check_places(&candidate.declared).await?;
+        self.check_places(&candidate.declared, None).await?;
         let now = self.clock.now();
         if !candidate.check {
             return self.adopt_unchecked(candidate, &policy).await;
@@ -452,10 +452,17 @@ impl Engine {
     }
 
     /// C7, and the rule for an application that an identity signs in with.
-    pub(super) async fn check_places(&self, declared: &Declared) -> Result<(), AdoptFault> {
+    ///
+    /// `own` is the connection that is looked at, whatever its name is to be.
+    pub(super) async fn check_places(
+        &self,
+        declared: &Declared,
+        own: Option<ConnectionId>,
+    ) -> Result<(), AdoptFault> {
         let mine = places(declared)?;
         for journal in self.store.journals().await? {
-            if journal.removed_at.is_some() || journal.declared.name == declared.name {
+            let is_own = journal.declared.name == declared.name || Some(journal.id) == own;
+            if journal.removed_at.is_some() || is_own {
                 continue;
             }
             for place in places(&journal.declared).unwrap_or_default() {

@@ -4,6 +4,7 @@ mod adoption;
 mod by_hand;
 mod deliver;
 mod foreign;
+mod manage;
 mod mint;
 mod orphans;
 mod prove;
@@ -30,6 +31,7 @@ use crate::store::{Keys, Lease, Store};
 
 pub use by_hand::Which;
 pub use orphans::{Orphan, OrphansFault};
+pub use manage::{Edited, Removed};
 pub use sign_in::Tokens;
 pub use write::next_action_at;
 
