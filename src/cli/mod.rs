@@ -4,14 +4,17 @@
 //! |---|---|
 //! | `args` | every command and flag |
 //! | `context` | the settings, the store and the engine that a command starts with |
+//! | `confirm` | what is asked before something is removed |
 //! | `exit` | exit codes and complaints |
 //! | `output` | tables, JSON and colour |
 //! | `view` | a connection as `show`, `list` and `status` print it |
+//! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
 //! | `progress` | what a person sees while a rotation goes on |
 //! | the rest | a file for each command |
 
 mod apply;
 mod args;
+mod confirm;
 mod connection;
 mod context;
 mod deliver;
