@@ -1,12 +1,13 @@
 //! What must be true once a killed rotation has been run again.
 
 use keywheel::entra::KeyId;
-use keywheel::journal::{Event, Journal, Role, RotationId, State};
+use keywheel::journal::{Delivery, Event, Journal, Role, RotationId, State};
 use keywheel::sandbox::Kind;
 
 use crate::world::World;
 
-/// The states that a promoted rotation passes through, each once and in this order.
+/// What is told of a promoted rotation, each once and in this order; one that was rolled back
+/// overlaps once more.
 const WAY: [&str; 4] = ["minted", "verified", "promoted", "overlapping"];
 
 impl World {
@@ -65,11 +66,18 @@ impl World {
                 .map(|event| event.action.as_str())
                 .filter(|action| WAY.contains(action))
                 .collect();
-            assert_eq!(passed, WAY, "{label}: {rotation}");
+            let (way, rest) = passed.split_at(WAY.len().min(passed.len()));
+            assert_eq!(way, WAY, "{label}: {rotation}");
+            let back = rotations(&events, "rolled-back").contains(&rotation);
+            assert_eq!(rest, &WAY[3..][..usize::from(back)], "{label}: {rotation}");
         }
-        // Each generation was promoted once, and told once.
-        let generation = journal.current().unwrap().generation;
-        assert_eq!(generation as usize, 1 + promotions, "{label}");
+        // Each generation was made once, and told once.
+        let generation = journal.current().unwrap().generation as usize;
+        let turned_back = rotations(&events, "rolled-back").len();
+        assert_eq!(generation, 1 + promotions + turned_back, "{label}");
+        let hold = |delivery: &Delivery| delivery.holds as usize == generation;
+        let untouched = promotions == 0;
+        assert!(untouched || journal.deliveries.iter().all(hold), "{label}");
         // What was added is in use, or told to be gone.
         let added = self.added();
         let gone = events.iter().filter(|e| e.action == "gone").count();

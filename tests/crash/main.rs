@@ -6,6 +6,7 @@
 
 #![cfg(debug_assertions)] // a release build has no crash points
 
+mod by_hand;
 mod converged;
 mod outside;
 mod points;

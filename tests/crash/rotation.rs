@@ -61,7 +61,7 @@ impl World {
 }
 
 /// Kills one run of the binary at `point`.
-async fn killed(world: &World, arguments: &[&str], point: u64) -> Ended {
+pub async fn killed(world: &World, arguments: &[&str], point: u64) -> Ended {
     use std::os::unix::process::ExitStatusExt;
     let output = world.run(arguments, Some(point)).await;
     let told = String::from_utf8_lossy(&output.stderr);

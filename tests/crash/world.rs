@@ -163,7 +163,7 @@ impl World {
         self.folder.path().join(name)
     }
 
-    fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<Settings> {
         Arc::new(Settings::load(&self.path("keywheel.toml")).unwrap())
     }
 
