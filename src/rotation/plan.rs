@@ -432,6 +432,8 @@ impl View<'_> {
             .current()
             .filter(|secret| secret.origin == Origin::Minted)
             .and_then(|secret| secret.starts_at)
+            // A date that the server got wrong holds nothing back (B9).
+            .filter(|at| *at <= self.now)
             .map_or(DateTime::UNIX_EPOCH, |at| at + Duration::from_secs(3600))
     }
 
@@ -460,7 +462,9 @@ impl View<'_> {
 
     fn remove(&self, removal: &Removal) -> Next {
         let known = self.journal.secret(removal.key_id);
-        let ours = known.is_some_and(|secret| secret.origin != Origin::Unchecked);
+        let ours = known.is_some_and(|secret| {
+            secret.origin != Origin::Unchecked && secret.role != Role::Current
+        });
         if self.journal.paused || !ours {
             return Next::Rest;
         }

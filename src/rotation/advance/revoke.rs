@@ -9,7 +9,7 @@ use super::write::{rotation, waits_for};
 use crate::entra::{Application, FaultKind, KeyId, ObjectId, Token};
 use crate::journal::{
     Absence, AttemptName, Delivery, Failure, Journal, Origin, Outcome, Removal, Retry, Role,
-    Rotation, RotationId, State, Watch,
+    Rotation, RotationId, Secret, State, Watch,
 };
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::{Terms, YOUNG, is_absent, is_urgent};
@@ -26,8 +26,9 @@ const WATCH_STEPS: [(Duration, Duration); 3] = [
     (WATCH_FOR, Duration::from_secs(86_400)),
 ];
 
-/// A current key that so many looks in a row did not list has vanished.
-const VANISHED: u32 = 3;
+/// A current key that so many looks in a row did not list has vanished: by the retry ladder they
+/// span almost two minutes, longer than replicas usually lag.
+const VANISHED: u32 = 6;
 
 impl Pass<'_> {
     /// P2's last look, and the first call that removes the old secret.
@@ -51,7 +52,7 @@ impl Pass<'_> {
             return self.deliver_anew(journal, rotation, new, old, &lost).await;
         }
         let (token, object_id) = self
-            .last_look(journal, terms, revoke_at, rotation.retry.failures)
+            .last_look(journal, terms, revoke_at, &rotation.retry)
             .await?;
         rotation.state = State::Revoking { new, old };
         rotation.retry = Retry::default();
@@ -81,7 +82,7 @@ impl Pass<'_> {
         journal: &Journal,
         terms: &Terms,
         revoke_at: Option<DateTime<Utc>>,
-        failures: u32,
+        retry: &Retry,
     ) -> Result<(Token, ObjectId), Halt> {
         let Some(current) = journal.current() else {
             return Err(no_current().into());
@@ -89,7 +90,7 @@ impl Pass<'_> {
         let token = self.sign_in(journal, terms).await?;
         let answer = self.read(journal, &token).await?;
         if !lists(&answer.value, current.key_id) {
-            return Err(vanished(current.key_id, failures).into());
+            return Err(vanished(current, retry, self.now()).into());
         }
         if let Some(revoke_at) = revoke_at
             && answer.date.is_none_or(|date| date < revoke_at)
@@ -163,8 +164,7 @@ impl Pass<'_> {
             return Err(not_ours(key_id).into());
         }
         let (token, object_id) = if secret.role == Role::Previous {
-            self.last_look(journal, terms, None, removal.retry.failures)
-                .await?
+            self.last_look(journal, terms, None, &removal.retry).await?
         } else {
             let token = self.sign_in(journal, terms).await?;
             match journal.object_id {
@@ -271,9 +271,7 @@ impl Pass<'_> {
         // Nobody has said 204, and the key is so young that every read may have been answered by
         // a replica that did not know it yet: its name is looked for further.
         let secret = journal.secret(key_id);
-        let young = secret
-            .and_then(|s| s.starts_at)
-            .is_none_or(|at| now < at + YOUNG);
+        let young = secret.is_none_or(|secret| is_young(secret, now));
         if let Some(attempt) = secret.and_then(|secret| secret.attempt)
             && !removal.acknowledged
             && young
@@ -399,14 +397,23 @@ fn no_current() -> Trouble {
     )
 }
 
-/// One read proves nothing; several in a row do.
-fn vanished(key_id: KeyId, failures: u32) -> Trouble {
+/// One read proves nothing, nor do several of a key that replicas may not know yet.
+fn vanished(current: &Secret, retry: &Retry, now: DateTime<Utc>) -> Trouble {
+    const NOT_LISTED: &str = "current-key-not-listed";
+    let key_id = current.key_id;
     let message = format!("the current secret, Key ID {key_id}, is not listed on the application");
     let remedy = "somebody may have deleted it: rotate by hand, or make the previous secret \
                   current again with `keywheel rollback NAME`; nothing was revoked";
-    if failures + 1 >= VANISHED {
+    let before = retry.last.as_ref().is_some_and(|it| it.code != NOT_LISTED);
+    let looks = if before { 1 } else { retry.failures + 1 };
+    if looks >= VANISHED && !is_young(current, now) {
         Trouble::rule("current-key-vanished", message, remedy)
     } else {
-        Trouble::passing_rule("current-key-not-listed", message, remedy)
+        Trouble::passing_rule(NOT_LISTED, message, remedy)
     }
+}
+
+/// Whether replicas may not know a secret yet.
+fn is_young(secret: &Secret, now: DateTime<Utc>) -> bool {
+    secret.starts_at.is_none_or(|at| now < at + YOUNG)
 }
