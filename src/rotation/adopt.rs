@@ -459,7 +459,7 @@ impl Engine {
                 continue;
             }
             for place in places(&journal.declared).unwrap_or_default() {
-                if mine.contains(&place) {
+                if mine.iter().any(|own| own.overlaps(&place)) {
                     return Err(place_taken(&place, &journal).into());
                 }
             }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::{Engine, Pass};
 use crate::clock::Clock;
-use crate::entra::{Answer, AppRef, Application, Class, Fault, FaultKind, KeyId, Token};
+use crate::entra::{Answer, AppRef, Application, Class, Fault, FaultKind, KeyId, Operation, Token};
 use crate::journal::{AttemptName, Journal, Origin, Removal, Role, Secret};
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::Terms;
@@ -104,7 +104,16 @@ impl Engine {
             tenant_id: *tenant_id,
             client_id: *client_id,
         };
-        let token = self.entra.token(&application, &secret).await?;
+        // The file may have been written a moment ago, with a secret that this replica does not
+        // know yet: a refusal of it says as little as while it was proved.
+        let token = self
+            .entra
+            .token(&application, &secret)
+            .await
+            .map_err(|fault| Fault {
+                during: Operation::Prove,
+                ..fault
+            })?;
         self.tokens.keep(signer, &token);
         Ok(token)
     }
