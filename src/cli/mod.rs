@@ -14,8 +14,8 @@
 
 mod apply;
 mod args;
-mod confirm;
 mod ask;
+mod confirm;
 mod connection;
 mod context;
 mod deliver;

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::advance::Engine;
 use super::timetable::Timetable;
 use super::trouble::{AdvanceFault, Halt, Trouble};
-use crate::connection::{Declared, Policy};
+use crate::connection::{ConnectionName, Declared, Policy};
 use crate::destination::{self, Place};
 use crate::entra::{
     AppRef, Application, Fault, FaultKind, KeyId, MayWrite, ObjectId, Operation, Password, Token,
@@ -122,13 +122,7 @@ impl Engine {
             .await?;
         let expired = findings.password.ends_at.is_some_and(|at| at <= now);
         if expired && !(candidate.rotate_now && policy.identity != "self") {
-            return Err(Halt::from(Trouble::rule(
-                "secret-expired",
-                format!("the secret of {} has expired", candidate.declared.name),
-                "adopt it with another identity than `self` and --rotate-now, or make a new one in \
-                 the portal",
-            ))
-            .into());
+            return Err(Halt::from(secret_expired(&candidate.declared.name)).into());
         }
         let secret = current_of(&findings.password, &candidate.secret, Origin::Adopted);
         let foreign = findings
@@ -487,7 +481,7 @@ impl Engine {
                 continue;
             }
             for place in places(&journal.declared).unwrap_or_default() {
-                if mine.iter().any(|other| other.overlaps(&place)) {
+                if mine.iter().any(|own| own.overlaps(&place)) {
                     return Err(place_taken(&place, &journal).into());
                 }
             }
@@ -552,6 +546,15 @@ fn place_taken(place: &Place, journal: &Journal) -> Halt {
         "two secrets would overwrite each other there: choose another place",
     )
     .into()
+}
+
+pub(super) fn secret_expired(name: &ConnectionName) -> Trouble {
+    Trouble::rule(
+        "secret-expired",
+        format!("the secret given for {name} has expired"),
+        "adopt it with another identity than `self` and --rotate-now, or make a new one in the \
+         portal",
+    )
 }
 
 /// The first three characters, as Graph keeps them.

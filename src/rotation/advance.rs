@@ -30,8 +30,8 @@ use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
 pub use by_hand::Which;
-pub use orphans::{Orphan, OrphansFault};
 pub use manage::{Edited, Removed};
+pub use orphans::{Orphan, OrphansFault};
 pub use sign_in::Tokens;
 pub use write::next_action_at;
 
