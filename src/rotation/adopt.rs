@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::advance::Engine;
 use super::timetable::Timetable;
 use super::trouble::{AdvanceFault, Halt, Trouble};
-use crate::connection::{Declared, Policy};
+use crate::connection::{ConnectionName, Declared, Policy};
 use crate::destination::{self, Place};
 use crate::entra::{
     AppRef, Application, Fault, FaultKind, KeyId, MayWrite, ObjectId, Operation, Password, Token,
@@ -107,7 +107,7 @@ impl Engine {
     /// Checks everything, then writes the connection and its secret in one transaction.
     pub async fn adopt(&self, candidate: Candidate) -> Result<Adopted, AdoptFault> {
         let policy = self.policy_of(&candidate.declared)?;
-        self.check_places(&candidate.declared).await?;
+        self.check_places(&candidate.declared, None).await?;
         let now = self.clock.now();
         if !candidate.check {
             return self.adopt_unchecked(candidate, &policy).await;
@@ -122,13 +122,7 @@ impl Engine {
             .await?;
         let expired = findings.password.ends_at.is_some_and(|at| at <= now);
         if expired && !(candidate.rotate_now && policy.identity != "self") {
-            return Err(Halt::from(Trouble::rule(
-                "secret-expired",
-                format!("the secret of {} has expired", candidate.declared.name),
-                "adopt it with another identity than `self` and --rotate-now, or make a new one in \
-                 the portal",
-            ))
-            .into());
+            return Err(Halt::from(secret_expired(&candidate.declared.name)).into());
         }
         let secret = current_of(&findings.password, &candidate.secret, Origin::Adopted);
         let foreign = findings
@@ -473,14 +467,21 @@ impl Engine {
     }
 
     /// C7, and the rule for an application that an identity signs in with.
-    pub(super) async fn check_places(&self, declared: &Declared) -> Result<(), AdoptFault> {
+    ///
+    /// `own` is the connection that is looked at, whatever its name is to be.
+    pub(super) async fn check_places(
+        &self,
+        declared: &Declared,
+        own: Option<ConnectionId>,
+    ) -> Result<(), AdoptFault> {
         let mine = places(declared)?;
         for journal in self.store.journals().await? {
-            if journal.removed_at.is_some() || journal.declared.name == declared.name {
+            let is_own = journal.declared.name == declared.name || Some(journal.id) == own;
+            if journal.removed_at.is_some() || is_own {
                 continue;
             }
             for place in places(&journal.declared).unwrap_or_default() {
-                if mine.contains(&place) {
+                if mine.iter().any(|own| own.overlaps(&place)) {
                     return Err(place_taken(&place, &journal).into());
                 }
             }
@@ -545,6 +546,15 @@ fn place_taken(place: &Place, journal: &Journal) -> Halt {
         "two secrets would overwrite each other there: choose another place",
     )
     .into()
+}
+
+pub(super) fn secret_expired(name: &ConnectionName) -> Trouble {
+    Trouble::rule(
+        "secret-expired",
+        format!("the secret given for {name} has expired"),
+        "adopt it with another identity than `self` and --rotate-now, or make a new one in the \
+         portal",
+    )
 }
 
 /// The first three characters, as Graph keeps them.

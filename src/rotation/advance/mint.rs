@@ -96,7 +96,6 @@ impl Pass<'_> {
         self.commit(vec![
             Change::Rotation(rotation.clone()),
             Change::Mutated(self.now()),
-            Change::NextAction(Some(self.now())),
             Change::Record(event),
         ])
         .await?;

@@ -96,21 +96,24 @@ impl Pass<'_> {
         &self,
         journal: &Journal,
     ) -> Result<Vec<(Password, AttemptName)>, OrphansFault> {
-        let listed = match self.list(journal).await {
-            Ok(listed) => listed,
-            Err(Halt::Fatal(fault)) => return Err(fault.into()),
-            Err(Halt::Trouble(trouble)) => {
-                let failure = trouble.failure(self.now(), &Retry::default());
-                return Err(OrphansFault::Unread(Box::new(failure)));
-            }
-        };
         let mut found = Vec::new();
-        for password in listed {
+        for password in self.listed(journal).await? {
             if let Some(attempt) = self.nobodys(journal, &password).await? {
                 found.push((password, attempt));
             }
         }
         Ok(found)
+    }
+
+    /// Every secret on the application.
+    pub(super) async fn listed(&self, journal: &Journal) -> Result<Vec<Password>, OrphansFault> {
+        self.list(journal).await.map_err(|halt| match halt {
+            Halt::Fatal(fault) => fault.into(),
+            Halt::Trouble(trouble) => {
+                let failure = trouble.failure(self.now(), &Retry::default());
+                OrphansFault::Unread(Box::new(failure))
+            }
+        })
     }
 
     async fn list(&self, journal: &Journal) -> Result<Vec<Password>, Halt> {
