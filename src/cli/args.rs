@@ -307,6 +307,10 @@ pub struct Rotate {
 
 /// `revoke`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n\
+  keywheel revoke app                                    all previous secrets, before their time\n\
+  keywheel revoke app --key-id K                         this one\n\
+  keywheel revoke app --key-id K --accept-outage --yes   one that leaked, whoever still uses it")]
 pub struct Revoke {
     /// The connection
     #[arg(value_name = "NAME")]
@@ -321,6 +325,9 @@ pub struct Revoke {
 
 /// `deliver`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n\
+  keywheel deliver app              to all destinations, their reload commands included\n\
+  keywheel deliver app --to file    to one of them")]
 pub struct Deliver {
     /// The connection
     #[arg(value_name = "NAME")]
@@ -332,6 +339,8 @@ pub struct Deliver {
 
 /// `rollback`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n\
+  keywheel rollback app    the new secret causes trouble, and the old one still works")]
 pub struct Rollback {
     /// The connection
     #[arg(value_name = "NAME")]
@@ -340,6 +349,10 @@ pub struct Rollback {
 
 /// `status`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n\
+  keywheel status            a line for each connection\n\
+  keywheel status app        all about one\n\
+  keywheel status -o json    for scripts: the objects of `connection show`")]
 pub struct Status {
     /// Only this connection
     #[arg(value_name = "NAME")]
@@ -348,6 +361,9 @@ pub struct Status {
 
 /// `history`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n\
+  keywheel history app\n\
+  keywheel history --since 2026-11-01T00:00:00Z -o json")]
 pub struct History {
     /// Only of this connection
     #[arg(value_name = "NAME")]
@@ -381,6 +397,11 @@ pub struct SecretArgs {
 
 /// `schedule`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n\
+  keywheel schedule                   the next five rotations of each connection\n\
+  keywheel schedule app --count 12\n\
+  keywheel schedule --interval-days 30 --rotate-at 02:30 --timezone Europe/Berlin \\\n\
+      --from 2026-03-01T01:30:00Z     without settings: what would be")]
 pub struct Schedule {
     /// Only of this connection
     #[arg(value_name = "NAME", conflicts_with_all = ["interval_days", "rotate_at", "timezone", "from"])]
@@ -404,6 +425,9 @@ pub struct Schedule {
 
 /// `orphans`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n\
+  keywheel orphans             reads every application\n\
+  keywheel orphans --remove    removes them, each by its Key ID")]
 pub struct Orphans {
     /// Remove them
     #[arg(long)]
@@ -414,6 +438,9 @@ pub struct Orphans {
 #[derive(Debug, Subcommand)]
 pub enum MasterKey {
     /// Make a new key and seal everything with it
+    #[command(after_help = "\
+Examples:
+  keywheel master-key rotate    for a key in a file; whatever runs meanwhile goes on")]
     Rotate,
 }
 

@@ -117,7 +117,6 @@ pub mod seconds {
         use serde::Serializer;
 
         /// `null` where it is missing.
-        #[expect(clippy::ref_option, reason = "the shape that serde calls")]
         pub fn serialize<S: Serializer>(
             at: &Option<DateTime<Utc>>,
             serializer: S,

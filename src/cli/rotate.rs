@@ -113,7 +113,8 @@ fn is_open(journal: &Journal, now: DateTime<Utc>) -> bool {
     journal.due_at <= now || !journal.rotations.is_empty() || !journal.removals.is_empty()
 }
 
-fn paused(name: &ConnectionName) -> Complaint {
+/// A person has held it.
+pub(super) fn paused(name: &ConnectionName) -> Complaint {
     Complaint {
         code: "paused".into(),
         message: format!("connection {name} is paused"),

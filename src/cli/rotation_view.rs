@@ -7,7 +7,7 @@ use super::exit::ErrorBody;
 use super::output::seconds;
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
-use crate::journal::{Failure, Journal, Retry, Rotation, RotationId, State};
+use crate::journal::{Failure, Journal, Rotation, RotationId, State};
 use crate::rotation::standing::open_retries;
 
 /// The fields of `rotate` with `-o json`; none is renamed.
@@ -53,41 +53,24 @@ pub(super) fn rotation_view(journal: &Journal, rotation: Option<&Rotation>) -> R
     }
 }
 
-/// The newest failure that is in the rotation's way; without one, in its connection's.
+/// Why it was given up, or else the newest failure that is not over: there is one wherever the exit
+/// code says so.
 fn failure<'a>(journal: &'a Journal, rotation: Option<&'a Rotation>) -> Option<&'a Failure> {
-    let Some(rotation) = rotation else {
-        return newest(open_retries(journal));
-    };
-    let keys = [rotation.state.old_key(), rotation.state.new_key()];
-    let removals = journal
-        .removals
-        .iter()
-        .filter(|removal| keys.contains(&Some(removal.key_id)))
-        .map(|removal| &removal.retry);
-    let waits_for_deliveries = matches!(
-        rotation.state.effective(),
-        State::Promoted { .. } | State::Delivering { .. }
-    );
-    let deliveries = journal
-        .deliveries
-        .iter()
-        .filter(|delivery| waits_for_deliveries && delivery.holds < delivery.wants)
-        .map(|delivery| &delivery.retry);
-    newest(
-        std::iter::once(&rotation.retry)
-            .chain(removals)
-            .chain(deliveries),
-    )
+    let given_up = rotation
+        .filter(|rotation| {
+            let state = rotation.state.effective();
+            matches!(state, State::Abandoning { .. } | State::Abandoned)
+        })
+        .and_then(|rotation| rotation.retry.last.as_ref());
+    given_up.or_else(|| {
+        open_retries(journal)
+            .filter_map(|retry| retry.last.as_ref())
+            .max_by_key(|failure| failure.at)
+    })
 }
 
-fn newest<'a>(retries: impl Iterator<Item = &'a Retry>) -> Option<&'a Failure> {
-    retries
-        .filter(|retry| retry.failures > 0)
-        .filter_map(|retry| retry.last.as_ref())
-        .max_by_key(|failure| failure.at)
-}
-
-fn error(failure: &Failure) -> ErrorBody {
+/// A failure as scripts get it: the remedy is part of the message.
+pub(super) fn error(failure: &Failure) -> ErrorBody {
     let message = match &failure.remedy {
         Some(remedy) => format!("{}; {remedy}", failure.message),
         None => failure.message.clone(),

@@ -3,14 +3,17 @@
 mod adoption;
 mod by_hand;
 mod deliver;
+mod foreign;
 mod manage;
 mod mint;
+mod orphans;
 mod prove;
 mod revoke;
 mod sign_in;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -28,6 +31,7 @@ use crate::store::{Keys, Lease, Store};
 
 pub use by_hand::Which;
 pub use manage::{Edited, Removed};
+pub use orphans::{Orphan, OrphansFault};
 pub use sign_in::Tokens;
 pub use write::next_action_at;
 
@@ -133,6 +137,7 @@ impl Engine {
             engine: self,
             name: name.clone(),
             lease,
+            begun: AtomicBool::new(false),
         }))
     }
 
@@ -190,6 +195,8 @@ struct Pass<'a> {
     engine: &'a Engine,
     name: ConnectionName,
     lease: Lease,
+    /// Whether this pass has written anything yet.
+    begun: AtomicBool,
 }
 
 impl Pass<'_> {

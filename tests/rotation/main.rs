@@ -1,6 +1,7 @@
 //! Rotations against the sandbox over HTTP, on a virtual clock.
 
-#![allow(missing_docs, unreachable_pub, reason = "tests document themselves")]
+#![allow(missing_docs, reason = "nobody reads the documentation of a test")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod straight;
 mod world;

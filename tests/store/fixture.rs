@@ -138,6 +138,7 @@ pub(crate) fn secret(n: u128, role: Role) -> Secret {
         hint: "abc".into(),
         starts_at: None,
         expires_at: Some(at(86_400)),
+        attempt: None,
     }
 }
 

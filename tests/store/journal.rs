@@ -78,6 +78,7 @@ async fn records_go_when_they_are_done() {
     let lease = bench.lease(id, 1).await;
     let delivery = Delivery {
         destination: "app".into(),
+        wants: 1,
         holds: 1,
         taken_at: None,
         retry: Retry::default(),
@@ -85,6 +86,7 @@ async fn records_go_when_they_are_done() {
     let removal = Removal {
         key_id: key(5),
         asked_at: at(0),
+        called_at: None,
         acknowledged: true,
         absence: Absence::default(),
         retry: Retry::default(),

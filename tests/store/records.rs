@@ -124,10 +124,12 @@ fn any_records() -> impl Strategy<Value = Records> {
                 hint: text.clone(),
                 starts_at: Some(one),
                 expires_at: Some(two),
+                attempt: Some(attempt(n)),
                 ..secret(n, Role::Doomed)
             },
             delivery: Delivery {
                 destination: text,
+                wants: small.saturating_add(1),
                 holds: small,
                 taken_at: Some(one),
                 retry: retry.clone(),
@@ -135,6 +137,7 @@ fn any_records() -> impl Strategy<Value = Records> {
             removal: Removal {
                 key_id: key(n),
                 asked_at: one,
+                called_at: Some(two),
                 acknowledged: false,
                 absence,
                 retry,

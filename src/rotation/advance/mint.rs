@@ -7,7 +7,6 @@ use chrono::Utc;
 use ulid::Ulid;
 
 use super::Pass;
-use super::sign_in::find;
 use super::write::rotation;
 use crate::connection::{OnLimit, Overlap};
 use crate::entra::{Answer, Application, Fault, FaultKind, Minted, ObjectId, Token};
@@ -97,7 +96,6 @@ impl Pass<'_> {
         self.commit(vec![
             Change::Rotation(rotation.clone()),
             Change::Mutated(self.now()),
-            Change::NextAction(Some(self.now())),
             Change::Record(event),
         ])
         .await?;
@@ -349,11 +347,11 @@ impl Pass<'_> {
         };
         let token = self.sign_in(journal, terms).await?;
         let application = self.read(journal, &token).await?.value;
-        // The read may itself have made a clean-up of the name.
+        // `read` may have made a clean-up of it already.
         let journal = &self.journal().await?;
         let now = self.now();
         let mut changes = Vec::new();
-        let outcome = if let Some(password) = find(&application, attempt) {
+        let outcome = if let Some(password) = self.find(journal, &application, attempt).await? {
             changes.extend(self.orphaned(journal, password, attempt));
             Outcome::Orphaned {
                 key_id: password.key_id,
@@ -367,7 +365,8 @@ impl Pass<'_> {
                 Outcome::Unknown { absence }
             }
         };
-        if !matches!(outcome, Outcome::Unknown { .. }) {
+        let watched = journal.watches.iter().any(|it| it.attempt == attempt);
+        if outcome == Outcome::NotMade && !watched {
             // Replicas can lag for longer than any window: the name is looked for further (P4).
             changes.push(Change::Watch(Watch {
                 attempt,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Pass;
-use super::sign_in::find;
 use super::write::{rotation, waits_for};
 use crate::entra::{Application, FaultKind, KeyId, ObjectId, Token};
 use crate::journal::{
@@ -308,7 +307,7 @@ impl Pass<'_> {
         };
         let token = self.sign_in(journal, terms).await?;
         let application = self.read(journal, &token).await?.value;
-        if find(&application, attempt).is_some() {
+        if self.find(journal, &application, attempt).await?.is_some() {
             return Ok(()); // `read` has made it a clean-up
         }
         let now = self.now();
