@@ -67,7 +67,7 @@ fn p6_no_log_at_any_level_holds_a_secret() {
         // The harness looks for every secret in what it says.
         let run = bench.run_as(line, "", &trace).exits(0);
         let quiet = line[0] == "secret";
-        assert!(quiet || run.stderr.contains("TRACE"), "{run:?}");
+        assert!(quiet || !run.stderr.is_empty(), "{run:?}");
     }
 }
 
