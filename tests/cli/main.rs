@@ -1,0 +1,10 @@
+//! The commands as a user runs them: the binary itself, against a sandbox in the test's process.
+
+mod deliver;
+mod history;
+mod lab;
+mod master_key;
+mod orphans;
+mod revoke;
+mod schedule;
+mod status;
