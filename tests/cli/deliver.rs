@@ -40,19 +40,16 @@ async fn deliver_prints_the_rotation_as_rotate_does() {
 }
 
 #[tokio::test]
-async fn p7_a_file_that_can_t_be_written_is_tried_again() {
-    let (lab, _) = Lab::with_app().await;
+async fn deliver_tries_at_once_what_waits_for_another_try() {
+    let (lab, application) = Lab::with_app().await;
     lab.run("rotate app").await.ended(0);
-    // A folder in its place: not even root can write a file there.
-    fs::remove_file(lab.file("app")).unwrap();
-    fs::create_dir(lab.file("app")).unwrap();
-    let mut command = lab.command("deliver app -o json");
-    command.env("KEYWHEEL_LOG", "off");
-    let ran = crate::lab::run(command).await;
-    assert!([3, 6].contains(&ran.code), "{ran:#?}");
-    assert!(ran.json()["error"]["code"].is_string(), "{ran:#?}");
-    let told = lab.run("status").await.ended(0).stdout;
-    assert!(told.contains("next try: "), "{told}");
+    lab.fail_to_deliver("app").await;
+    let told = lab.run("status app -o json").await.ended(0).json();
+    assert_eq!(told[0]["destinations"][0]["state"], "retrying");
+    fs::remove_dir(lab.file("app")).unwrap();
+    let ran = lab.run("deliver app -o json").await.ended(0);
+    assert!(ran.json()["error"].is_null(), "{ran:#?}");
+    assert!(lab.signs_in("app", &application));
 }
 
 #[tokio::test]

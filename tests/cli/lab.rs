@@ -120,6 +120,15 @@ impl Lab {
         application
     }
 
+    /// One delivery that fails: a folder is in the file's place, where not even root can write.
+    pub async fn fail_to_deliver(&self, name: &str) {
+        std::fs::remove_file(self.file(name)).unwrap();
+        std::fs::create_dir(self.file(name)).unwrap();
+        let engine = self.engine().await;
+        let name = name.parse().unwrap();
+        engine.deliver(&name, None, Duration::ZERO).await.unwrap();
+    }
+
     async fn engine(&self) -> Engine {
         let settings = Arc::new(Settings::load(&self.config()).unwrap());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

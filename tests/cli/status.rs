@@ -77,9 +77,7 @@ async fn what_is_wrong_is_told_with_its_remedy_and_the_next_try() {
     let (lab, _) = Lab::with_app().await;
     lab.adopt("billing").await;
     lab.run("rotate app").await.ended(0);
-    fs::remove_file(lab.file("app")).unwrap();
-    fs::create_dir(lab.file("app")).unwrap();
-    lab.run("deliver app").await;
+    lab.fail_to_deliver("app").await;
     let document = lab.run("status app -o json").await.ended(0).json();
     let failure = &document[0]["last_error"];
     let told = lab.run("status").await.ended(0).stdout;
