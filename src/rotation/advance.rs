@@ -4,6 +4,7 @@ mod adoption;
 mod by_hand;
 mod deliver;
 mod foreign;
+mod manage;
 mod mint;
 mod orphans;
 mod prove;
@@ -12,6 +13,7 @@ mod sign_in;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -28,6 +30,7 @@ use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
 pub use by_hand::Which;
+pub use manage::{Edited, Removed};
 pub use orphans::{Orphan, OrphansFault};
 pub use sign_in::Tokens;
 pub use write::next_action_at;
@@ -134,6 +137,7 @@ impl Engine {
             engine: self,
             name: name.clone(),
             lease,
+            begun: AtomicBool::new(false),
         }))
     }
 
@@ -191,6 +195,8 @@ struct Pass<'a> {
     engine: &'a Engine,
     name: ConnectionName,
     lease: Lease,
+    /// Whether this pass has written anything yet.
+    begun: AtomicBool,
 }
 
 impl Pass<'_> {

@@ -8,10 +8,12 @@ use secrecy::SecretString;
 
 use super::{Engine, Pass};
 use crate::clock::Clock;
-use crate::entra::{Answer, AppRef, Application, Class, Fault, FaultKind, KeyId, Password, Token};
+use crate::entra::{
+    Answer, AppRef, Application, Fault, FaultKind, KeyId, Operation, Password, Token,
+};
 use crate::journal::{AttemptName, Journal, Origin, Removal, Role, Secret};
 use crate::rotation::observe::Moment;
-use crate::rotation::plan::Terms;
+use crate::rotation::plan::{Terms, YOUNG};
 use crate::rotation::trouble::{Halt, Trouble};
 use crate::settings::IdentityKind;
 use crate::store::{Change, StoreFault};
@@ -104,7 +106,16 @@ impl Engine {
             tenant_id: *tenant_id,
             client_id: *client_id,
         };
-        let token = self.entra.token(&application, &secret).await?;
+        // The file may have been written a moment ago, with a secret that this replica does not
+        // know yet: a refusal of it says as little as while it was proved.
+        let token = self
+            .entra
+            .token(&application, &secret)
+            .await
+            .map_err(|fault| Fault {
+                during: Operation::Prove,
+                ..fault
+            })?;
         self.tokens.keep(signer, &token);
         Ok(token)
     }
@@ -146,9 +157,14 @@ impl Pass<'_> {
                     self.engine.tokens.keep(signer, &token);
                     return Ok(token);
                 }
-                // Only a refusal says something about this secret; an outage is one for all.
-                Err(fault) if fault.class() == Class::Permanent => {
-                    first_refusal.get_or_insert(fault);
+                // Only this says something about the secret; anything else is the same for all.
+                Err(fault)
+                    if matches!(
+                        fault.kind,
+                        FaultKind::SecretRefused | FaultKind::SecretExpired
+                    ) =>
+                {
+                    first_refusal.get_or_insert(self.judged(fault, secret));
                 }
                 Err(fault) => return Err(fault.into()),
             }
@@ -165,6 +181,20 @@ impl Pass<'_> {
             },
             Halt::from,
         ))
+    }
+
+    /// A young secret that is refused may have met a replica that lags: only lasting repetition
+    /// makes that permanent.
+    fn judged(&self, fault: Fault, secret: &Secret) -> Fault {
+        let young = secret.starts_at.is_some_and(|at| self.now() < at + YOUNG);
+        if young {
+            Fault {
+                during: Operation::Prove,
+                ..fault
+            }
+        } else {
+            fault
+        }
     }
 
     /// The value of a stored secret; `None`: nobody holds it.
