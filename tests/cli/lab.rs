@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use keywheel::clock::{Clock, SystemClock};
 use keywheel::entra::{Cloud, Entra, KeyId};
 use keywheel::journal::{Actor, Journal};
@@ -97,7 +97,7 @@ impl Lab {
     /// A connection that delivers to a file `NAME.secret`, adopted without the command line.
     pub async fn adopt(&self, name: &str) -> Registered {
         let tenant = self.sandbox.add_tenant("Contoso");
-        let end = Utc::now() + TimeDelta::days(60);
+        let end = SystemClock.now() + TimeDelta::days(60);
         let application = self
             .sandbox
             .add_application(NewApplication::rotating_itself(tenant, name, end));

@@ -1,35 +1,52 @@
 //! `orphans`
 
-use keywheel::journal::AttemptName;
+use keywheel::clock::{Clock, SystemClock};
+use keywheel::connection::Overlap;
+use keywheel::journal::{AttemptName, Outcome, Retry, Rotation, RotationId, State, Trigger};
 use keywheel::sandbox::{Action, Fault, Kind, NewPassword, Registered};
 use keywheel::store::{Change, Store};
+use ulid::Ulid;
 
 use crate::lab::{Lab, key_id};
 
-/// A connection whose first call was lost, was looked for in vain, and took effect after all, when
-/// nobody looked for its name any more.
+/// A connection with a secret that an abandoned rotation asked for, and that showed up when nobody
+/// looked for its name any more.
 async fn with_an_orphan() -> (Lab, Registered) {
     let (lab, application) = Lab::with_app().await;
-    let lost = Fault::on(Kind::AddPassword, Action::HangUp);
-    lab.sandbox.inject(lost.of(application.client_id));
     lab.run("rotate app").await.ended(0);
-    let attempt = no_longer_watched(&lab).await;
+    let attempt = AttemptName {
+        instance: lab.store.instances().await.unwrap()[0],
+        attempt: Ulid::new(),
+    };
+    let intended = Rotation {
+        id: RotationId(Ulid::new()),
+        trigger: Trigger::Manual,
+        started_at: SystemClock.now(),
+        overlap: Overlap::NextRotation,
+        state: State::Intended {
+            attempt,
+            outcome: Outcome::NotMade,
+        },
+        retry: Retry::default(),
+    };
+    let abandoned = Rotation {
+        state: State::Abandoned,
+        ..intended.clone()
+    };
+    let journal = lab.journal("app").await;
+    let places = (journal.declared.tenant_id, journal.declared.client_id);
+    let lease = lab.store.try_lock(journal.id, places).await.unwrap();
+    let lease = lease.unwrap();
+    for rotation in [intended, abandoned] {
+        let change = vec![Change::Rotation(rotation)];
+        lab.store.commit(&lease, change).await.unwrap();
+    }
     let late = NewPassword {
         display_name: Some(attempt.to_string()),
         ..NewPassword::default()
     };
     lab.sandbox.add_key(application.client_id, late);
     (lab, application)
-}
-
-async fn no_longer_watched(lab: &Lab) -> AttemptName {
-    let journal = lab.journal("app").await;
-    let attempt = journal.watches[0].attempt;
-    let places = (journal.declared.tenant_id, journal.declared.client_id);
-    let lease = lab.store.try_lock(journal.id, places).await.unwrap();
-    let over = vec![Change::WatchDone(attempt)];
-    lab.store.commit(&lease.unwrap(), over).await.unwrap();
-    attempt
 }
 
 #[tokio::test]

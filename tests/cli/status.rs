@@ -108,18 +108,21 @@ async fn nothing_yet_is_no_failure() {
 }
 
 #[tokio::test]
-async fn into_a_pipe_there_is_no_colour() {
+async fn into_a_pipe_there_is_no_colour_and_with_no_color_nowhere() {
     let (lab, _) = Lab::with_app().await;
     lab.run("rotate app").await.ended(0);
     for line in ["status", "status app", "history", "schedule"] {
         let ran = lab.run(line).await.ended(0);
         assert!(!ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
-        // Where colour is forced, NO_COLOR still wins.
-        let mut command = lab.command(line);
-        command.env("NO_COLOR", "1").env("TERM", "xterm-256color");
-        let ran = run(command).await.ended(0);
-        assert!(!ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
     }
+    let mut forced = lab.command("status app");
+    forced.env("CLICOLOR_FORCE", "1");
+    let ran = run(forced).await.ended(0);
+    assert!(ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
+    let mut refused = lab.command("status app");
+    refused.env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1");
+    let ran = run(refused).await.ended(0);
+    assert!(!ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
 }
 
 #[tokio::test]
