@@ -136,6 +136,8 @@ impl From<StoreFault> for Complaint {
         let (code, exit) = match &fault {
             StoreFault::Missing { .. } => ("no-store", Exit::Usage),
             StoreFault::Taken { .. } => ("taken", Exit::Usage),
+            StoreFault::Immutable { .. } => ("immutable", Exit::Usage),
+            StoreFault::Exposed { .. } => ("store-exposed", Exit::Usage),
             StoreFault::Newer { .. } => ("store-newer", Exit::Failed),
             StoreFault::Damaged { .. } => ("store-damaged", Exit::Failed),
             StoreFault::Busy => ("store-busy", Exit::Failed),
@@ -191,10 +193,14 @@ impl From<AdoptFault> for Complaint {
                 remedy,
                 ..
             } => Self {
+                // What was declared is at odds with other declarations: nothing was called.
+                exit: match code.as_str() {
+                    "place-taken" | "identity-would-be-cut-off" => Exit::Usage,
+                    _ => Exit::Failed,
+                },
                 code,
                 message,
                 remedy,
-                exit: Exit::Failed,
             },
             AdoptFault::Engine(fault) => fault.into(),
         }

@@ -14,6 +14,7 @@
 
 mod apply;
 mod args;
+mod ask;
 mod confirm;
 mod connection;
 mod context;

@@ -4,6 +4,7 @@ mod adoption;
 mod by_hand;
 mod deliver;
 mod foreign;
+mod manage;
 mod mint;
 mod orphans;
 mod prove;
@@ -29,6 +30,7 @@ use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
 pub use by_hand::Which;
+pub use manage::{Edited, Removed};
 pub use orphans::{Orphan, OrphansFault};
 pub use sign_in::Tokens;
 pub use write::next_action_at;
