@@ -12,7 +12,6 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::observe::{Moment, Observer};
@@ -61,7 +60,7 @@ pub struct Order {
     pub clear_backoff: bool,
     /// Ends open overlaps now, and makes the one of this rotation none.
     pub revoke_now: bool,
-    /// How long it sits through a wait that it expects to end well.
+    /// For how long, from its beginning on, it sits through waits that it expects to end well.
     pub patience: Duration,
 }
 
@@ -193,6 +192,7 @@ struct Pass<'a> {
 impl Pass<'_> {
     async fn run(&self, order: Order) -> Result<Stop, AdvanceFault> {
         let mut ask = order.ask;
+        let deadline = self.now() + order.patience;
         loop {
             // Read inside the lock, and anew after each step: the need may be gone (P5).
             let journal = self.journal().await?;
@@ -207,7 +207,7 @@ impl Pass<'_> {
                     }
                     self.perform(&journal, &terms, step).await?;
                 }
-                Next::Wait { until, what } if self.is_worth_it(until, what, order.patience) => {
+                Next::Wait { until, what } if until <= deadline && is_worth_it(what) => {
                     self.tell(&Moment::Waiting { until, what });
                     let wait = (until - self.now()).to_std().unwrap_or_default();
                     self.engine.clock.sleep(wait).await;
@@ -218,12 +218,6 @@ impl Pass<'_> {
                 }
             }
         }
-    }
-
-    /// A one-shot sits through what it expects to be over soon, never through an overlap.
-    fn is_worth_it(&self, until: DateTime<Utc>, what: WaitFor, patience: Duration) -> bool {
-        let soon = until <= self.now() + patience;
-        soon && matches!(what, WaitFor::Retry | WaitFor::Absence | WaitFor::Spacing)
     }
 
     async fn perform(
@@ -254,4 +248,9 @@ impl Pass<'_> {
             Err(Halt::Trouble(trouble)) => self.journal_trouble(journal, subject, &trouble).await,
         }
     }
+}
+
+/// A one-shot sits through what it expects to be over soon, never through an overlap.
+fn is_worth_it(what: WaitFor) -> bool {
+    matches!(what, WaitFor::Retry | WaitFor::Absence | WaitFor::Spacing)
 }

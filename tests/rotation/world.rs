@@ -15,7 +15,7 @@ use keywheel::rotation::advance::{Engine, Order, Stop, Tokens};
 use keywheel::rotation::observe::{Moment, Observer};
 use keywheel::sandbox::{Key, NewApplication, Options, Registered, Sandbox, SignIn};
 use keywheel::settings::Settings;
-use keywheel::store::{HistoryFilter, Keys, SqliteStore, Store, master_key};
+use keywheel::store::{Change, HistoryFilter, Keys, SqliteStore, Store, master_key};
 use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
 
@@ -101,6 +101,40 @@ impl World {
         let (store, engine) = engine(&settings, &self.clock, &self.heard).await;
         self.store = store;
         self.engine = engine;
+    }
+
+    /// Another process on the same store.
+    pub async fn another_engine(&self) -> Engine {
+        let (_, other) = engine(&self.engine.settings, &self.clock, &self.heard).await;
+        other
+    }
+
+    /// The settings are written anew, with these further tables.
+    pub fn reconfigure(&mut self, more: &str) {
+        let config = self.folder.path().join("keywheel.toml");
+        std::fs::write(&config, settings_text(&self.sandbox.url(), more)).unwrap();
+        self.engine.settings = Arc::new(Settings::load(&config).unwrap());
+    }
+
+    /// Writes to the journal, as a command does.
+    pub async fn commit(&self, name: &str, changes: Vec<Change>) {
+        let journal = self.journal(name).await;
+        let application = (journal.declared.tenant_id, journal.declared.client_id);
+        let lease = self.store.try_lock(journal.id, application).await.unwrap();
+        self.store.commit(&lease.unwrap(), changes).await.unwrap();
+    }
+
+    /// The connection is declared otherwise, as `connection edit` does.
+    pub async fn edit(&self, name: &str, edit: impl FnOnce(&mut Declared)) {
+        let mut declared = self.journal(name).await.declared;
+        edit(&mut declared);
+        self.commit(name, vec![Change::Declare(declared)]).await;
+    }
+
+    /// So many days later, what is due then.
+    pub async fn days_later(&self, days: u64) -> Stop {
+        self.clock.advance(Duration::from_secs(days * 86_400));
+        self.due("app").await
     }
 
     /// An application that rotates itself, with a secret of 60 days.
