@@ -20,7 +20,7 @@ use super::trouble::{AdvanceFault, Halt};
 use crate::clock::Clock;
 use crate::connection::{ConnectionName, Overlap};
 use crate::entra::{Entra, KeyId};
-use crate::journal::{Actor, InstanceId, Journal};
+use crate::journal::{Actor, InstanceId, Journal, Rotation, State};
 use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
@@ -196,7 +196,7 @@ impl Pass<'_> {
         loop {
             // Read inside the lock, and anew after each step: the need may be gone (P5).
             let journal = self.journal().await?;
-            if journal.unpromoted().is_some() && matches!(ask, Ask::Rotate(_)) {
+            if matches!(ask, Ask::Rotate(_)) && journal.unpromoted().is_some_and(may_be_promoted) {
                 ask = Ask::Resume;
             }
             let terms = self.engine.terms(&journal)?;
@@ -248,6 +248,11 @@ impl Pass<'_> {
             Err(Halt::Trouble(trouble)) => self.journal_trouble(journal, subject, &trouble).await,
         }
     }
+}
+
+/// One that is being abandoned can't be resumed: another one follows it.
+fn may_be_promoted(rotation: &Rotation) -> bool {
+    !matches!(rotation.state.effective(), State::Abandoning { .. })
 }
 
 /// A one-shot sits through what it expects to be over soon, never through an overlap.

@@ -248,6 +248,25 @@ async fn unproved() -> (World, Registered, KeyId) {
     (world, application, pending)
 }
 
+#[tokio::test]
+async fn rotate_while_one_is_being_abandoned_starts_another() {
+    let (world, application, pending) = unproved().await;
+    let name = "app".parse().unwrap();
+    let dead = Fault::on(Kind::RemovePassword, Action::HangUp);
+    world.sandbox.inject(dead);
+    let which = key(pending, true);
+    let revoked = world.engine.revoke(&name, which, Duration::ZERO).await;
+    revoked.unwrap();
+    assert_eq!(world.state("app").await, "abandoning");
+    world.rotate("app").await;
+    assert_eq!(world.state("app").await, "overlapping");
+    let current = world.current("app").await;
+    assert_eq!(
+        world.keys(&application),
+        [application.keys[0].key_id, current]
+    );
+}
+
 // deliver
 
 #[tokio::test]
@@ -581,6 +600,9 @@ async fn pause_holds_rotations_and_revocations_and_never_deliveries() {
     assert_eq!(world.keys(&application).len(), 2);
     assert_eq!(world.current("app").await, current);
     assert_eq!(code(revoke(&world, Which::Previous).await), "paused", "P7");
+    let order = Order::rotate(None, false, PATIENT);
+    let rotated = world.engine.advance(&"app".parse().unwrap(), order).await;
+    assert_eq!(code(rotated), "paused", "P7");
     world.commit("app", vec![Change::Pause(false)]).await;
     world.due("app").await;
     assert_ne!(world.current("app").await, current);
