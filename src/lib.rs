@@ -3,6 +3,7 @@
 //!
 //! Arrows run one way: what stands above knows what stands below, never the reverse.
 
+pub mod cli;
 pub mod clock;
 pub mod connection;
 pub mod crash;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use super::exit::Complaint;
 use super::output::Output;
 use crate::clock::{Clock, SystemClock};
+use crate::connection::ConnectionName;
 use crate::entra::{Cloud, Entra};
-use crate::journal::Actor;
+use crate::journal::{Actor, Journal};
 use crate::rotation::advance::{Engine, Tokens};
 use crate::rotation::observe::Observer;
 use crate::settings::{CloudSpec, Settings};
 use crate::store::{Keys, SqliteStore, Store};
+use crate::wording::did_you_mean;
 
 /// Where the settings are when nobody says.
 pub const DEFAULT_CONFIG: &str = "/etc/keywheel/keywheel.toml";
@@ -58,10 +60,31 @@ impl Context {
         })
     }
 
+    /// One connection that there is, or the nearest name.
+    pub async fn connection(&self, name: &ConnectionName) -> Result<Journal, Complaint> {
+        if let Some(journal) = self.store.journal(name).await?
+            && journal.removed_at.is_none()
+        {
+            return Ok(journal);
+        }
+        let journals = self.store.journals().await?;
+        let names = journals
+            .iter()
+            .filter(|journal| journal.removed_at.is_none());
+        let hint = did_you_mean(name.as_str(), names.map(|journal| journal.name().as_str()));
+        let message = format!("there is no connection named {name}{hint}");
+        Err(Complaint::usage("no-such-connection", message)
+            .remedy("`keywheel connection list` names them all"))
+    }
+
     fn entra(&self) -> Result<Entra, Complaint> {
         let clouds: Result<Vec<Cloud>, Complaint> =
             self.settings.clouds.iter().map(read_cloud).collect();
-        Ok(Entra::new(clouds?, self.settings.graph.request_timeout.0, self.clock.clone()))
+        Ok(Entra::new(
+            clouds?,
+            self.settings.graph.request_timeout.0,
+            self.clock.clone(),
+        ))
     }
 }
 
@@ -83,7 +106,11 @@ fn read_cloud(spec: &CloudSpec) -> Result<Cloud, Complaint> {
         Some(path) => Some(std::fs::read(path).map_err(|error| {
             Complaint::usage(
                 "ca-file",
-                format!("cloud {}: {} can't be read: {error}", spec.name, path.display()),
+                format!(
+                    "cloud {}: {} can't be read: {error}",
+                    spec.name,
+                    path.display()
+                ),
             )
         })?),
     };
@@ -93,24 +120,19 @@ fn read_cloud(spec: &CloudSpec) -> Result<Cloud, Complaint> {
 
 /// Who asks, as far as this host can tell.
 pub fn actor() -> Actor {
-    let uid = rustix::process::geteuid().as_raw();
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let uid = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     Actor {
-        user: user_name(uid).unwrap_or_else(|| uid.to_string()),
-        sudo_user: std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty()),
+        user: user.map_or_else(|| uid.to_string(), |user| user.name),
+        sudo_user: std::env::var("SUDO_USER")
+            .ok()
+            .filter(|user| !user.is_empty()),
         host,
     }
-}
-
-/// The name of a user in /etc/passwd; users of a directory service keep their number.
-fn user_name(uid: u32) -> Option<String> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let id: u32 = fields.nth(1)?.parse().ok()?;
-        (id == uid).then(|| name.to_owned())
-    })
 }
 
 /// A path that a user gave on the command line, from the folder that they stand in.

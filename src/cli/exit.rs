@@ -51,7 +51,11 @@ impl Exit {
             Self::RetryScheduled => 1,
             Self::Done => 0,
         };
-        if rank(other) > rank(self) { other } else { self }
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
     }
 }
 
@@ -87,12 +91,22 @@ pub struct ErrorBody {
 impl Complaint {
     /// Something that the user has to write otherwise.
     pub fn usage(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), remedy: None, exit: Exit::Usage }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            remedy: None,
+            exit: Exit::Usage,
+        }
     }
 
     /// Something that failed.
     pub fn failed(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), remedy: None, exit: Exit::Failed }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            remedy: None,
+            exit: Exit::Failed,
+        }
     }
 
     /// With what to do about it.
@@ -108,7 +122,12 @@ impl Complaint {
             Some(remedy) => format!("{}; {remedy}", self.message),
             None => self.message.clone(),
         };
-        ErrorDocument { error: ErrorBody { code: self.code.clone(), message } }
+        ErrorDocument {
+            error: ErrorBody {
+                code: self.code.clone(),
+                message,
+            },
+        }
     }
 }
 
@@ -117,12 +136,19 @@ impl From<StoreFault> for Complaint {
         let (code, exit) = match &fault {
             StoreFault::Missing { .. } => ("no-store", Exit::Usage),
             StoreFault::Taken { .. } => ("taken", Exit::Usage),
+            StoreFault::Immutable { .. } => ("immutable", Exit::Usage),
+            StoreFault::Exposed { .. } => ("store-exposed", Exit::Usage),
             StoreFault::Newer { .. } => ("store-newer", Exit::Failed),
             StoreFault::Damaged { .. } => ("store-damaged", Exit::Failed),
             StoreFault::Busy => ("store-busy", Exit::Failed),
             _ => ("store", Exit::Failed),
         };
-        Self { code: code.into(), message: fault.to_string(), remedy: None, exit }
+        Self {
+            code: code.into(),
+            message: fault.to_string(),
+            remedy: None,
+            exit,
+        }
     }
 }
 
@@ -140,11 +166,19 @@ impl From<AdvanceFault> for Complaint {
             AdvanceFault::Unknown { .. } => Self::usage("no-such-connection", fault.to_string()),
             AdvanceFault::Settings { .. } => Self::usage("settings", fault.to_string()),
             AdvanceFault::NotKept { .. } => Self::failed("not-kept", fault.to_string()),
-            AdvanceFault::Refused { code, ref message, person } => Self {
+            AdvanceFault::Refused {
+                code,
+                ref message,
+                person,
+            } => Self {
                 code: code.into(),
                 message: message.clone(),
                 remedy: None,
-                exit: if person { Exit::PersonMustAct } else { Exit::Failed },
+                exit: if person {
+                    Exit::PersonMustAct
+                } else {
+                    Exit::Failed
+                },
             },
         }
     }
@@ -153,9 +187,21 @@ impl From<AdvanceFault> for Complaint {
 impl From<AdoptFault> for Complaint {
     fn from(fault: AdoptFault) -> Self {
         match fault {
-            AdoptFault::Check { code, message, remedy, .. } => {
-                Self { code, message, remedy, exit: Exit::Failed }
-            }
+            AdoptFault::Check {
+                code,
+                message,
+                remedy,
+                ..
+            } => Self {
+                // What was declared is at odds with other declarations: nothing was called.
+                exit: match code.as_str() {
+                    "place-taken" | "identity-would-be-cut-off" => Exit::Usage,
+                    _ => Exit::Failed,
+                },
+                code,
+                message,
+                remedy,
+            },
             AdoptFault::Engine(fault) => fault.into(),
         }
     }

@@ -77,8 +77,13 @@ pub fn style(colour: AnsiColor) -> Style {
 /// A table of these columns that fits its terminal.
 pub fn table(columns: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(columns.iter().map(|column| column.to_uppercase()).collect::<Vec<_>>());
+    table.load_style(presets::NOTHING);
+    table.set_header(
+        columns
+            .iter()
+            .map(|column| column.to_uppercase())
+            .collect::<Vec<_>>(),
+    );
     // Into a pipe each row is one line, for grep.
     if std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -112,7 +117,6 @@ pub mod seconds {
         use serde::Serializer;
 
         /// `null` where it is missing.
-        #[expect(clippy::ref_option, reason = "the shape that serde calls")]
         pub fn serialize<S: Serializer>(
             at: &Option<DateTime<Utc>>,
             serializer: S,

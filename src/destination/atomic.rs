@@ -187,7 +187,7 @@ impl LockedFolder {
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if Temporary::is_name(name) {
                 // One that belongs to someone else stays, and harms nobody.
-                drop(rustix::fs::unlinkat(&self.0.0, name, AtFlags::empty()));
+                rustix::fs::unlinkat(&self.0.0, name, AtFlags::empty()).ok();
             }
         }
         Ok(())
@@ -309,7 +309,7 @@ impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.renamed {
             let folder = &self.folder.0.0;
-            drop(rustix::fs::unlinkat(folder, &self.name, AtFlags::empty()));
+            rustix::fs::unlinkat(folder, &self.name, AtFlags::empty()).ok();
         }
     }
 }
@@ -329,5 +329,89 @@ fn copy_access_list(from: &File, to: &File, attributes: Attributes) -> Result<()
         }
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         Err(errno) => Err(ReplaceError::Ownership(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Attributes = Attributes {
+        mode: 0o640,
+        owner: None,
+        group: None,
+    };
+
+    fn locked(path: &Path) -> LockedFolder {
+        Folder::open(path).unwrap().try_lock().unwrap().unwrap()
+    }
+
+    #[test]
+    fn h6_what_someone_else_wrote_meanwhile_is_not_overwritten() {
+        let temp = tempfile::tempdir().unwrap();
+        let (path, name) = (temp.path().join("app"), OsStr::new("app"));
+        let folder = locked(temp.path());
+        let replace = |existing: Option<&Existing>| folder.replace(name, existing, b"new", PLAIN);
+
+        std::fs::write(&path, "theirs").unwrap();
+        assert!(matches!(replace(None), Err(ReplaceError::Changed)));
+        let existing = folder.folder().read(name).unwrap();
+        std::fs::write(&path, "theirs, longer").unwrap();
+        let replaced = replace(existing.as_ref());
+        assert!(matches!(replaced, Err(ReplaceError::Changed)));
+        assert_eq!(std::fs::read(&path).unwrap(), b"theirs, longer");
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+
+        let existing = folder.folder().read(name).unwrap();
+        replace(existing.as_ref()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn d3_a_folder_has_one_writer() {
+        let temp = tempfile::tempdir().unwrap();
+        let held = locked(temp.path());
+        let second = || Folder::open(temp.path()).unwrap().try_lock().unwrap();
+        assert!(second().is_none());
+        drop(held);
+        assert!(second().is_some());
+    }
+
+    #[test]
+    fn d3_an_access_control_list_is_kept() {
+        const NAME: &str = "system.posix_acl_access";
+        // Version 2; owner rw, user 1234 r, group none, mask r, others none.
+        let entry = |tag: u16, mode: u16, id: u32| {
+            [
+                &tag.to_le_bytes()[..],
+                &mode.to_le_bytes(),
+                &id.to_le_bytes(),
+            ]
+            .concat()
+        };
+        let list = [
+            2u32.to_le_bytes().to_vec(),
+            entry(1, 6, u32::MAX),
+            entry(2, 4, 1234),
+            entry(4, 0, u32::MAX),
+            entry(16, 4, u32::MAX),
+            entry(32, 0, u32::MAX),
+        ]
+        .concat();
+        let temp = tempfile::tempdir().unwrap();
+        let (path, name) = (temp.path().join("app"), OsStr::new("app"));
+        std::fs::write(&path, "old").unwrap();
+        let set = rustix::fs::setxattr(&path, NAME, &list, XattrFlags::empty());
+        if set == Err(Errno::OPNOTSUPP) {
+            return;
+        }
+        set.unwrap();
+        let folder = locked(temp.path());
+        let existing = folder.folder().read(name).unwrap();
+        let replaced = folder.replace(name, existing.as_ref(), b"new", PLAIN);
+        replaced.unwrap();
+        let mut kept = vec![0; list.len() + 1];
+        let length = rustix::fs::getxattr(&path, NAME, kept.as_mut_slice()).unwrap();
+        assert_eq!(kept[..length], list);
     }
 }

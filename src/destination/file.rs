@@ -95,7 +95,7 @@ impl Destination for FileDestination {
         self.blocking(Target::check).await?;
         if let Some(reload) = self.reload.clone() {
             let located = tokio::task::spawn_blocking(move || reload.locate().map(drop)).await;
-            located.unwrap_or_else(|_| Err(ReloadFault::Interrupted))?;
+            located.unwrap_or(Err(ReloadFault::Interrupted))?;
         }
         Ok(())
     }

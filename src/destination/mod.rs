@@ -53,26 +53,27 @@ pub struct Place(pub String);
 impl Place {
     /// Whether two destinations would overwrite each other, or one a part of the other.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let split = |place: &'_ Self| -> (String, Option<String>) {
-            match place.0.split_once('#') {
-                Some((path, key)) => (path.to_owned(), Some(key.to_owned())),
-                None => (place.0.clone(), None),
-            }
-        };
-        let ((path, key), (other_path, other_key)) = (split(self), split(other));
+        let ((path, key), (other_path, other_key)) = (self.parts(), other.parts());
         let within = |outer: &str, inner: &str| {
-            inner
-                .strip_prefix(outer)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            let rest = inner.strip_prefix(outer);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         path == other_path
             && match (key, other_key) {
                 (Some(a), Some(b)) => {
                     // A variable beside a JSON pointer: one of the formats is wrong.
-                    within(&a, &b) || within(&b, &a) || a.starts_with('/') != b.starts_with('/')
+                    within(a, b) || within(b, a) || a.starts_with('/') != b.starts_with('/')
                 }
                 _ => true,
             }
+    }
+
+    /// The file, and the key inside it.
+    fn parts(&self) -> (&str, Option<&str>) {
+        match self.0.split_once('#') {
+            Some((path, key)) => (path, Some(key)),
+            None => (&self.0, None),
+        }
     }
 }
 

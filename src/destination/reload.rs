@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::plain::{flattened, one_line, redacted};
 use super::{DestinationFault, Parcel};
@@ -171,8 +173,26 @@ impl Reload {
     /// Runs the command and waits for its end. The secret is neither in its arguments nor in its
     /// environment (H3): it reads the file.
     pub(super) async fn run(&self, parcel: &Parcel, file: &Path) -> Result<(), ReloadFault> {
-        let mut command = Command::new(self.locate()?);
-        command
+        let (mut child, mut printed) = self
+            .start(&self.locate()?, parcel, file)
+            .map_err(|error| self.not_started(&error))?;
+        let group = Group::of(&child);
+        let mut output = Tail::new();
+        let status = listen_to_end(&mut child, self.timeout.0, &mut printed, &mut output)
+            .await
+            .map_err(|error| self.not_started(&error))?;
+        match status {
+            Some(_) => group.spare(),
+            None => group.end(&mut child, self.grace).await,
+        }
+        self.judge(status, &output.told(parcel.secret.expose_secret()))
+    }
+
+    fn start(&self, program: &Path, parcel: &Parcel, file: &Path) -> io::Result<(Child, Receiver)> {
+        // One pipe for both, so that what it prints stays in order.
+        let (printed, stdout) = io::pipe()?;
+        let stderr = stdout.try_clone()?;
+        let child = Command::new(program)
             .args(&self.arguments)
             .env_clear()
             .env("PATH", PATH)
@@ -182,29 +202,11 @@ impl Reload {
             .env("KEYWHEEL_KEY_ID", parcel.key_id.to_string())
             .current_dir("/")
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        let mut child = command.spawn().map_err(|error| self.not_started(&error))?;
-        let group = Group::of(&child);
-        let mut output = Tail::new();
-        let end = timeout(self.timeout.0, listen_to_end(&mut child, &mut output)).await;
-        let status = match end {
-            Ok(status) => Some(status.map_err(|error| self.not_started(&error))?),
-            Err(_) => {
-                group.signal(Signal::TERM);
-                // Whether it heeds that or not, what it started goes with it.
-                drop(timeout(self.grace, child.wait()).await);
-                None
-            }
-        };
-        if status.is_some() {
-            group.spare();
-        } else {
-            drop(group);
-            drop(child.wait().await);
-        }
-        self.judge(status, &output.told(parcel.secret.expose_secret()))
+            .stdout(stdout)
+            .stderr(stderr)
+            .process_group(0)
+            .spawn()?;
+        Ok((child, Receiver::from_owned_fd(printed.into())?))
     }
 
     /// `None`: it took too long.
@@ -305,8 +307,17 @@ impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
             // It fails only where nothing of the group is left.
-            drop(kill_process_group(group, signal));
+            kill_process_group(group, signal).ok();
         }
+    }
+
+    /// Asks it to end, then ends it.
+    async fn end(self, child: &mut Child, grace: Duration) {
+        self.signal(Signal::TERM);
+        timeout(grace, child.wait()).await.ok();
+        // Whether the command heeded that or not, what it started goes with it.
+        drop(self);
+        child.wait().await.ok();
     }
 
     /// The command has done its work: what it started, a server perhaps, goes on.
@@ -321,46 +332,32 @@ impl Drop for Group {
     }
 }
 
-/// Waits for the child's end while reading what it prints, so that it never waits for us.
-async fn listen_to_end(child: &mut Child, output: &mut Tail) -> io::Result<ExitStatus> {
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let mut listening = std::pin::pin!(listen(stdout, stderr, output));
-    tokio::select! {
-        status = child.wait() => {
-            drop(timeout(OUTPUT_GRACE, listening).await);
-            status
-        }
-        () = &mut listening => child.wait().await,
-    }
-}
-
-async fn listen(
-    mut stdout: Option<impl AsyncRead + Unpin>,
-    mut stderr: Option<impl AsyncRead + Unpin>,
+/// Waits for the child's end while reading what it prints, so that it never waits for us; `None`:
+/// it did not end within `limit`.
+async fn listen_to_end(
+    child: &mut Child,
+    limit: Duration,
+    printed: &mut Receiver,
     output: &mut Tail,
-) {
-    let (mut one, mut other) = ([0; CHUNK], [0; CHUNK]);
-    while stdout.is_some() || stderr.is_some() {
-        tokio::select! {
-            read = read_from(&mut stdout, &mut one), if stdout.is_some() => output.push(read),
-            read = read_from(&mut stderr, &mut other), if stderr.is_some() => output.push(read),
+) -> io::Result<Option<ExitStatus>> {
+    let mut ending = pin!(timeout(limit, child.wait()));
+    let mut listening = pin!(listen(printed, output));
+    let ended = tokio::select! {
+        ended = &mut ending => {
+            timeout(OUTPUT_GRACE, listening).await.ok();
+            ended
         }
-    }
+        () = &mut listening => ending.await,
+    };
+    ended.ok().transpose()
 }
 
-/// What came next; closes `pipe` at its end.
-async fn read_from<'a>(
-    pipe: &mut Option<impl AsyncRead + Unpin>,
-    buffer: &'a mut [u8],
-) -> &'a [u8] {
-    let length = match pipe {
-        Some(open) => open.read(buffer).await.unwrap_or_default(),
-        None => 0,
-    };
-    if length == 0 {
-        *pipe = None;
+async fn listen(printed: &mut Receiver, output: &mut Tail) {
+    let mut chunk = [0; CHUNK];
+    while let Ok(length @ 1..) = printed.read(&mut chunk).await {
+        output.push(&chunk[..length]);
     }
-    &buffer[..length]
+    chunk.zeroize();
 }
 
 /// The end of a text of any length.

@@ -12,7 +12,7 @@ use crate::entra::{ClientId, KeyId, TenantId};
 
 /// A template that was tried out: it renders, and what it renders depends on the secret.
 #[derive(Debug)]
-pub(super) struct Template(Environment<'static>);
+pub(super) struct Template(Box<Environment<'static>>);
 
 /// Why a template can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +65,7 @@ impl Template {
         environment
             .add_template_owned(NAME, source.to_owned())
             .map_err(broken)?;
-        let template = Self(environment);
+        let template = Self(Box::new(environment));
         let tried = ["made-up-secret-1", "MADE_UP_SECRET~2"].map(|secret| {
             let rendered = template.rendered(&Values::made_up(secret));
             rendered.map_err(broken)

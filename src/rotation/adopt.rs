@@ -1,5 +1,7 @@
 //! Taking over a secret that somebody made: everything is checked before the first change.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -105,7 +107,7 @@ impl Engine {
     /// Checks everything, then writes the connection and its secret in one transaction.
     pub async fn adopt(&self, candidate: Candidate) -> Result<Adopted, AdoptFault> {
         let policy = self.policy_of(&candidate.declared)?;
-        self.check_places(&candidate.declared).await?;
+        self.check_places(&candidate.declared, None).await?;
         let now = self.clock.now();
         if !candidate.check {
             return self.adopt_unchecked(candidate, &policy).await;
@@ -264,6 +266,7 @@ impl Engine {
                 if policy.identity != "self" && matches!(fault.kind, FaultKind::SecretExpired) => {}
             // It is not young: a refusal is no propagation.
             Err(fault) => {
+                self.explain_unknown(declared, policy, &fault).await?;
                 return Err(Trouble::from(Fault {
                     during: Operation::Token,
                     ..fault
@@ -300,6 +303,21 @@ impl Engine {
             password,
             notes,
         })
+    }
+
+    /// An application that is unknown where one signs in may be found under its object ID (B11).
+    async fn explain_unknown(
+        &self,
+        declared: &Declared,
+        policy: &Policy,
+        fault: &Fault,
+    ) -> Result<(), Halt> {
+        let unknown = matches!(fault.kind, FaultKind::ApplicationUnknown { .. });
+        if unknown && policy.identity != "self" {
+            let token = self.sign_in_as(&policy.identity).await?;
+            self.application_of(declared, &token).await?;
+        }
+        Ok(())
     }
 
     async fn may_write(
@@ -340,19 +358,22 @@ impl Engine {
         token: &Token,
     ) -> Result<Application, Halt> {
         let client_id = declared.client_id;
-        if let Some(answer) = self.entra.find_application(token, client_id).await? {
-            return Ok(answer.value);
-        }
-        // The classic: the object ID was pasted for the client ID (B11).
-        let as_object = ObjectId(client_id.0);
-        if let Ok(answer) = self.entra.application(token, as_object).await {
-            let meant = answer.value.client_id;
-            return Err(Trouble::rule(
-                "object-id-given",
-                format!("{client_id} is the object ID of an application, not its client ID"),
-                format!("give --client-id {meant}"),
-            )
-            .into());
+        for pause in BRIEF_RETRIES {
+            if let Some(answer) = self.entra.find_application(token, client_id).await? {
+                return Ok(answer.value);
+            }
+            // The classic: the object ID was pasted for the client ID (B11).
+            let as_object = ObjectId(client_id.0);
+            if let Ok(answer) = self.entra.application(token, as_object).await {
+                let meant = answer.value.client_id;
+                return Err(Trouble::rule(
+                    "object-id-given",
+                    format!("{client_id} is the object ID of an application, not its client ID"),
+                    format!("give --client-id {meant}"),
+                )
+                .into());
+            }
+            self.clock.sleep(pause).await;
         }
         Err(Trouble::rule(
             "no-such-application",
@@ -446,10 +467,17 @@ impl Engine {
     }
 
     /// C7, and the rule for an application that an identity signs in with.
-    pub(super) async fn check_places(&self, declared: &Declared) -> Result<(), AdoptFault> {
+    ///
+    /// `own` is the connection that is looked at, whatever its name is to be.
+    pub(super) async fn check_places(
+        &self,
+        declared: &Declared,
+        own: Option<ConnectionId>,
+    ) -> Result<(), AdoptFault> {
         let mine = places(declared)?;
         for journal in self.store.journals().await? {
-            if journal.removed_at.is_some() || journal.declared.name == declared.name {
+            let is_own = journal.declared.name == declared.name || Some(journal.id) == own;
+            if journal.removed_at.is_some() || is_own {
                 continue;
             }
             for place in places(&journal.declared).unwrap_or_default() {
@@ -485,6 +513,15 @@ impl Engine {
         Ok(())
     }
 }
+
+/// An application that was just created is unknown to some replicas for seconds (B4): how long
+/// after each look, the last of which gives up.
+const BRIEF_RETRIES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(6),
+    Duration::ZERO,
+];
 
 /// Said when a connection signs in with its own secret.
 const SELF_NOTE: &str = "with the identity `self`, whoever holds a copy of this secret can make \

@@ -3,13 +3,17 @@
 mod adoption;
 mod by_hand;
 mod deliver;
+mod foreign;
+mod manage;
 mod mint;
+mod orphans;
 mod prove;
 mod revoke;
 mod sign_in;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -25,6 +29,8 @@ use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
 pub use by_hand::Which;
+pub use manage::{Edited, Removed};
+pub use orphans::{Orphan, OrphansFault};
 pub use sign_in::Tokens;
 pub use write::next_action_at;
 
@@ -130,6 +136,7 @@ impl Engine {
             engine: self,
             name: name.clone(),
             lease,
+            begun: AtomicBool::new(false),
         }))
     }
 
@@ -187,6 +194,8 @@ struct Pass<'a> {
     engine: &'a Engine,
     name: ConnectionName,
     lease: Lease,
+    /// Whether this pass has written anything yet.
+    begun: AtomicBool,
 }
 
 impl Pass<'_> {

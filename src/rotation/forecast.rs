@@ -1,5 +1,7 @@
 //! What a run would change, for `--dry-run` (pure): every change, and nothing else (P9).
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -40,6 +42,49 @@ pub enum Change {
         /// When; `None`: just before the next rotation.
         at: Option<DateTime<Utc>>,
     },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddPassword { expires_at } => {
+                write!(
+                    f,
+                    "add a secret that expires on {}",
+                    expires_at.date_naive()
+                )
+            }
+            Self::Reconcile { display_name } => {
+                write!(
+                    f,
+                    "look for {display_name}, and remove it where it is found"
+                )
+            }
+            Self::Promote { .. } => write!(f, "make it current, once it is proved"),
+            Self::Deliver { destination } => write!(f, "deliver it to {destination}"),
+            Self::Revoke {
+                key_id,
+                at: Some(at),
+            } => {
+                write!(f, "remove Key ID {key_id} from {} on", at.format("%FT%TZ"))
+            }
+            Self::Revoke { key_id, at: None } => {
+                write!(f, "remove Key ID {key_id} just before the next rotation")
+            }
+        }
+    }
+}
+
+/// What `--revoke-now` removes: every secret that is or becomes a previous one.
+pub fn revocations(journal: &Journal, now: DateTime<Utc>) -> impl Iterator<Item = Change> {
+    let going = journal
+        .secrets
+        .iter()
+        .filter(|secret| matches!(secret.role, Role::Current | Role::Previous | Role::Doomed));
+    going.map(move |secret| Change::Revoke {
+        key_id: secret.key_id,
+        at: Some(now),
+    })
 }
 
 /// The changes that a run at `now` would make, in their order; empty: none.

@@ -12,5 +12,6 @@ pub mod retry;
 pub mod standing;
 pub mod timetable;
 mod trouble;
+pub mod verify;
 
 pub use trouble::AdvanceFault;

@@ -34,6 +34,8 @@ pub struct Terms {
 pub enum Ask {
     /// What is due by itself, and nothing else.
     Due,
+    /// The same, but no window and no blackout holds it.
+    DueNow,
     /// A rotation by hand, now, with this overlap.
     Rotate(Option<Overlap>),
     /// What is under way is carried on; nothing new is started.
@@ -421,6 +423,7 @@ impl View<'_> {
         match ask {
             Ask::Rotate(_) => Some(self.now),
             Ask::Due => Some(self.start_at().max(self.an_hour_after_the_last())),
+            Ask::DueNow => Some(self.journal.due_at.max(self.an_hour_after_the_last())),
             Ask::Resume => None,
         }
     }
@@ -446,6 +449,8 @@ impl View<'_> {
             .current()
             .filter(|secret| secret.origin == Origin::Minted)
             .and_then(|secret| secret.starts_at)
+            // A date that the server got wrong holds nothing back (B9).
+            .filter(|at| *at <= self.now)
             .map_or(DateTime::UNIX_EPOCH, |at| at + Duration::from_secs(3600))
     }
 

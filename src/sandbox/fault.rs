@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
@@ -59,8 +59,10 @@ pub enum Action {
     Answer(Answer),
     /// A page of HTML with status 200, as a captive portal sends.
     Html,
-    /// The usual answer, cut off in the middle.
+    /// The usual answer, complete as HTTP but ending in the middle of its text.
     Truncate,
+    /// The usual answer, whose line breaks in the middle.
+    CutOff,
     /// A body that never ends.
     Endless,
     /// A redirect to another address.
@@ -131,7 +133,9 @@ impl Fault {
 
     fn when(&self) -> When {
         match self.action {
-            Action::Truncate | Action::Omit(_) | Action::Set(..) => When::AfterEffect,
+            Action::Truncate | Action::CutOff | Action::Omit(_) | Action::Set(..) => {
+                When::AfterEffect
+            }
             _ => self.when,
         }
     }
@@ -207,6 +211,15 @@ impl Action {
                 });
                 return Then::GoOn;
             }
+            Self::CutOff => {
+                if let Some(answer) = answer {
+                    answer.body = match std::mem::replace(&mut answer.body, Payload::Empty) {
+                        Payload::Text(text) => Payload::CutOff(text),
+                        other => other,
+                    };
+                }
+                return Then::GoOn;
+            }
             Self::Omit(name) => {
                 alter_json(answer, |object| _ = object.remove(name));
                 return Then::GoOn;
@@ -232,7 +245,10 @@ pub(super) fn throttled(kind: Kind, retry_after: RetryAfter, stamp: &Stamp) -> A
             "text/plain",
             "Too Many Requests".to_owned(),
         ),
-        _ => GraphError::Throttled.answer(stamp),
+        _ => GraphError::Throttled.answer(stamp).with(
+            HeaderName::from_static("x-ms-throttle-information"),
+            HeaderValue::from_static("ResourceUnitLimitExceeded"),
+        ),
     };
     match retry_after {
         RetryAfter::Seconds(seconds) => answer.with(header::RETRY_AFTER, seconds.into()),

@@ -5,18 +5,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use chrono::{DateTime, TimeDelta, Utc};
-use hyper::body::Frame;
 use uuid::Uuid;
 
 use super::call::{Call, Kind};
 use super::fault::{Action, Faults, RetryAfter, Then, When, throttled};
+use super::flow::{CutOff, Endless};
 use super::graph;
 use super::graph_error::GraphError;
 use super::operation::{GraphOperation, Operation, Reference};
@@ -106,15 +105,21 @@ impl CallLog {
     }
 }
 
-/// A request that was read and understood.
+/// A request that has arrived.
 struct Arrived {
+    call: Call,
+    stamp: Stamp,
+    strikes: Vec<(When, Action)>,
+    asked: Asked,
+}
+
+/// What a request asks for, and in whose name.
+struct Asked {
     operation: Operation,
     caller: Result<Caller, GraphError>,
+    /// `https://host:port`, as the caller addressed the sandbox.
     base: String,
     query: String,
-    stamp: Stamp,
-    call: Call,
-    strikes: Vec<(When, Action)>,
 }
 
 /// Locks; a panic elsewhere has not broken anything that the lock protects.
@@ -134,16 +139,16 @@ impl State {
         if !latency.is_zero() {
             SystemClock.sleep(latency).await;
         }
-        let arrived = self.arrive(connection, &parts, &body);
-        let (kind, number, stamp) = (
-            arrived.call.kind,
-            arrived.call.number,
-            arrived.stamp.clone(),
-        );
-        let answer = self.carry_out(arrived).await;
+        let Arrived {
+            call,
+            stamp,
+            strikes,
+            asked,
+        } = self.arrive(connection, &parts, &body);
+        let answer = self.carry_out(asked, strikes, &call, &stamp).await;
         let status = answer.as_ref().ok().map(|answer| answer.status.as_u16());
-        lock(&self.calls).end(number, status);
-        Ok(self.respond(answer?, kind, &stamp))
+        lock(&self.calls).end(call.number, status);
+        Ok(self.respond(answer?, call.kind, &stamp))
     }
 
     fn arrive(&self, connection: &Connection, parts: &Parts, body: &[u8]) -> Arrived {
@@ -176,10 +181,6 @@ impl State {
         };
         lock(&self.calls).begin(&mut call);
         Arrived {
-            operation,
-            caller,
-            base,
-            query: query.to_owned(),
             stamp: Stamp {
                 at: self.shown(now),
                 request_id,
@@ -187,26 +188,32 @@ impl State {
             },
             strikes: lock(&self.faults).strike(kind, client_id),
             call,
+            asked: Asked {
+                operation,
+                caller,
+                base,
+                query: query.to_owned(),
+            },
         }
     }
 
-    async fn carry_out(&self, arrived: Arrived) -> Result<Answer, HungUp> {
-        let (kind, stamp, call) = (
-            arrived.call.kind,
-            arrived.stamp.clone(),
-            arrived.call.clone(),
-        );
-        let mut arrived = arrived;
-        let (before, after): (Vec<_>, Vec<_>) = std::mem::take(&mut arrived.strikes)
+    async fn carry_out(
+        &self,
+        asked: Asked,
+        strikes: Vec<(When, Action)>,
+        call: &Call,
+        stamp: &Stamp,
+    ) -> Result<Answer, HungUp> {
+        let (before, after): (Vec<_>, Vec<_>) = strikes
             .into_iter()
             .partition(|(when, _)| *when == When::Before);
-        self.tell(Stage::BeforeEffect, &call).await;
-        if let Some(answer) = self.strike(before, kind, None, &stamp).await? {
+        self.tell(Stage::BeforeEffect, call).await;
+        if let Some(answer) = self.strike(before, call.kind, None, stamp).await? {
             return Ok(answer);
         }
-        let usual = self.effect(arrived);
-        self.tell(Stage::AfterEffect, &call).await;
-        let answer = self.strike(after, kind, Some(usual), &stamp).await?;
+        let usual = self.effect(asked, stamp);
+        self.tell(Stage::AfterEffect, call).await;
+        let answer = self.strike(after, call.kind, Some(usual), stamp).await?;
         answer.ok_or(HungUp)
     }
 
@@ -236,15 +243,13 @@ impl State {
     }
 
     /// Does what was asked for; not interrupted by anything, as it waits for nothing.
-    fn effect(&self, arrived: Arrived) -> Answer {
-        let Arrived {
+    fn effect(&self, asked: Asked, stamp: &Stamp) -> Answer {
+        let Asked {
             operation,
             caller,
             base,
             query,
-            stamp,
-            ..
-        } = arrived;
+        } = asked;
         let now = self.clock.now();
         let mut directory = lock(&self.directory);
         match operation {
@@ -257,10 +262,10 @@ impl State {
                     request_id: stamp.request_id,
                 };
                 token::answer(&self.tokens, &mut directory, &request)
-                    .unwrap_or_else(|error| error.answer(&stamp))
+                    .unwrap_or_else(|error| error.answer(stamp))
             }
             Operation::Discovery { tenant } => token::discovery(&directory, &tenant, &base)
-                .unwrap_or_else(|error| error.answer(&stamp)),
+                .unwrap_or_else(|error| error.answer(stamp)),
             Operation::SigningKeys => Answer::json(StatusCode::OK, r#"{"keys":[]}"#.to_owned()),
             Operation::ResourceManager => {
                 Answer::json(StatusCode::OK, r#"{"value":[]}"#.to_owned())
@@ -273,9 +278,9 @@ impl State {
                         query: &query,
                         now,
                     };
-                    graph_answer(&mut directory, &call, operation, &stamp)
+                    graph_answer(&mut directory, &call, operation, stamp)
                 })
-                .unwrap_or_else(|error| error.answer(&stamp)),
+                .unwrap_or_else(|error| error.answer(stamp)),
             Operation::Unknown => Answer::empty(StatusCode::NOT_FOUND),
         }
     }
@@ -284,6 +289,7 @@ impl State {
         let mut response = Response::new(match answer.body {
             Payload::Empty => Body::empty(),
             Payload::Text(text) => Body::from(text),
+            Payload::CutOff(text) => Body::new(CutOff::of(text)),
             Payload::Endless => Body::new(Endless),
         });
         *response.status_mut() = answer.status;
@@ -373,20 +379,4 @@ fn correlation(headers: &HeaderMap) -> Option<String> {
         .find_map(|name| headers.get(name)?.to_str().ok())
         .filter(|id| id.len() <= 128)
         .map(str::to_owned)
-}
-
-/// A body that never ends.
-struct Endless;
-
-impl hyper::body::Body for Endless {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        static CHUNK: [u8; 8_192] = [b' '; 8_192];
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&CHUNK)))))
-    }
 }

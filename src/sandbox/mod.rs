@@ -11,7 +11,7 @@
 //! | `operation`, `body`, `odata` | what a request asks for |
 //! | `token`, `graph` | the two services |
 //! | `shape`, `graph_error`, `sign_in_error`, `wire` | objects and errors as they are on the line |
-//! | `fault` | what goes wrong |
+//! | `fault`, `flow` | what goes wrong, and bodies that do |
 //! | `front`, `call` | the way of a request through all of these, and what is noted of it |
 //! | `serve` | the listener |
 //! | `stock`, `handle` | what a test sets up and asks |
@@ -20,6 +20,7 @@
 mod body;
 mod call;
 mod fault;
+mod flow;
 mod front;
 mod graph;
 mod graph_error;

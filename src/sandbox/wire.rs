@@ -25,6 +25,8 @@ pub enum Payload {
     Empty,
     /// A text, whole.
     Text(String),
+    /// A text whose line breaks in the middle.
+    CutOff(String),
     /// One that never ends.
     Endless,
 }
@@ -35,6 +37,7 @@ impl fmt::Debug for Payload {
         match self {
             Self::Empty => f.write_str("Empty"),
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::CutOff(text) => write!(f, "CutOff({} bytes)", text.len()),
             Self::Endless => f.write_str("Endless"),
         }
     }
@@ -126,7 +129,7 @@ impl Answer {
     pub(super) fn text_body(&self) -> &str {
         match &self.body {
             Payload::Text(text) => text,
-            Payload::Empty | Payload::Endless => "",
+            _ => "",
         }
     }
 }

@@ -10,7 +10,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::fs::OFlags;
@@ -20,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::settings::MasterKeySource;
 
 use super::Fingerprint;
-use super::seal::{MASTER_KEY_LEN, MasterKey};
+use super::seal::{MASTER_KEY_LEN, MasterKey, randomize};
 
 /// Where systemd puts a service's credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -171,9 +170,9 @@ enum Existing {
 
 fn random(path: &Path) -> Result<KeyBytes, MasterKeyFault> {
     let mut bytes = Zeroizing::new([0; MASTER_KEY_LEN]);
-    rand::fill(bytes.as_mut_slice()).map_err(|_| MasterKeyFault::Io {
+    randomize(bytes.as_mut_slice()).map_err(|error| MasterKeyFault::Io {
         place: shown(path),
-        detail: "the system gives no randomness".into(),
+        detail: format!("the system gives no randomness: {error}"),
     })?;
     Ok(bytes)
 }

@@ -218,7 +218,8 @@ pub struct Lease {
     pub connection: ConnectionId,
     /// Grows with each holder; a database of several nodes refuses writes of an older one.
     pub epoch: u64,
-    /// Dropping it lets go.
+    /// Dropping it lets go. `None` where the database itself holds the lock; the store of one host
+    /// refuses writes without it.
     pub held: Option<std::fs::File>,
 }
 
@@ -273,7 +274,8 @@ pub struct HistoryFilter {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// The store, as the engine sees it. One writer at a time; every write is durable when it returns.
+/// The store, as the engine sees it. One writer at a time; every write is durable when it returns,
+/// and a read sees all that was asked to be written before it.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// Which store this is; the first is its own ID, the rest are former ones whose keys are ours.
@@ -307,7 +309,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The lock on the master key; `None`: another process is changing it.
     async fn try_lock_master_key(&self) -> Result<Option<MasterKeyLease>, StoreFault>;
 
-    /// Writes all of `changes` or none. Where the caller stops waiting, they are still written.
+    /// Writes all of `changes` or none. Where the caller stops waiting, they are still written, and
+    /// the lock is held until they are. A connection's own instants are kept to the millisecond,
+    /// rounded down; those of its records as they are.
     async fn commit(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreFault>;
 
     /// A new connection; `seal` is called with its row inside the transaction.

@@ -1,9 +1,11 @@
 //! Sealing: AES-256-GCM-SIV, each value bound to the place that it is kept in.
 
-use std::fmt;
+use std::{fmt, io};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::hmac;
+use rustix::io::retry_on_intr;
+use rustix::rand::{GetRandomFlags, getrandom};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -148,11 +150,22 @@ impl fmt::Debug for MasterKey {
     }
 }
 
+/// Fills `bytes` with the kernel's randomness.
+///
+/// aws-lc's own generator takes 24 to 40 ms to start, as much as a whole rotation may.
+pub(super) fn randomize(bytes: &mut [u8]) -> io::Result<()> {
+    // The kernel gives up to 256 bytes at once; nothing here is longer than a key.
+    match retry_on_intr(|| getrandom(&mut *bytes, GetRandomFlags::empty()))? {
+        length if length == bytes.len() => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
 /// GCM-SIV forgives a nonce that comes twice: it then tells no more than whether the same value
 /// was sealed twice for the same place. So that no randomness is a reason to lose a value (P1).
 fn random_nonce() -> [u8; NONCE_LEN] {
     let mut nonce = [0; NONCE_LEN];
-    if rand::fill(&mut nonce).is_err() {
+    if randomize(&mut nonce).is_err() {
         tracing::warn!("the system gives no randomness; sealing goes on without");
     }
     nonce

@@ -11,7 +11,6 @@ mod tests;
 use std::path::Path;
 
 use async_trait::async_trait;
-use aws_lc_rs::rand;
 use chrono::{DateTime, Utc};
 use ulid::Ulid;
 
@@ -20,6 +19,7 @@ use crate::entra::{ClientId, KeyId, TenantId};
 use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
 
 use super::lock::{self, Locks};
+use super::seal;
 use super::{
     Adoption, Attempt, Change, Fingerprint, HistoryFilter, Lease, MasterKeyLease, Sealed, Store,
     StoreFault,
@@ -60,8 +60,8 @@ impl SqliteStore {
     /// Where there is one already, or the disk refuses.
     pub fn create(path: &Path, fingerprint: Fingerprint) -> Result<InstanceId, StoreFault> {
         let mut id = [0; 16];
-        rand::fill(&mut id).map_err(|_| StoreFault::Io {
-            detail: "the system gives no randomness".into(),
+        seal::randomize(&mut id).map_err(|error| StoreFault::Io {
+            detail: format!("the system gives no randomness: {error}"),
         })?;
         let instance = InstanceId(Ulid(u128::from_be_bytes(id)));
         database::create(path, fingerprint, instance)?;
@@ -140,18 +140,21 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreFault> {
-        let excludes = lease.held.as_ref().map(lock::excludes).transpose();
-        if excludes.map_err(|error| lock_fault(&error))? != Some(true) {
+        let held = lease.held.as_ref().ok_or(StoreFault::Stale)?;
+        let still = || Ok((lock::excludes(held)?, held.try_clone()?));
+        let (excludes, lock) = still().map_err(|error| lock_fault(&error))?;
+        if !excludes {
             return Err(StoreFault::Stale);
         }
         let id = lease.connection;
-        self.writer
-            .write(move |db| {
-                changes
-                    .iter()
-                    .try_for_each(|change| changes::apply(db, id, change))
-            })
-            .await
+        let written = self.writer.write(move |db| {
+            for change in &changes {
+                changes::apply(db, id, change)?;
+            }
+            // A caller that stops waiting drops its lease; the lock outlives the commit (P5).
+            Ok(lock)
+        });
+        written.await.map(drop)
     }
 
     async fn adopt(

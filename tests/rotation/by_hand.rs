@@ -28,7 +28,7 @@ pub fn code(done: Result<Stop, AdvanceFault>) -> &'static str {
 }
 
 /// The settings get this application as the identity `rotator`; its secret is in a file.
-pub fn sign_in_as_rotator(world: &mut World, application: &Registered) {
+pub async fn sign_in_as_rotator(world: &mut World, application: &Registered) {
     let file = world.file("rotator");
     std::fs::write(&file, application.keys[0].value.expose_secret()).unwrap();
     let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -40,15 +40,15 @@ pub fn sign_in_as_rotator(world: &mut World, application: &Registered) {
         application.client_id,
         file.display()
     );
-    world.reconfigure(&table);
+    world.configure(&table).await;
 }
 
 /// The application of the identity `rotator`.
-fn rotator(world: &mut World) -> Registered {
+async fn rotator(world: &mut World) -> Registered {
     let end = start() + TimeDelta::days(60);
     let new = NewApplication::rotating_itself(world.tenant, "rotator", end);
     let application = world.sandbox.add_application(new);
-    sign_in_as_rotator(world, &application);
+    sign_in_as_rotator(world, &application).await;
     application
 }
 
@@ -478,7 +478,7 @@ async fn readopt_refuses_a_key_that_is_being_removed() {
 #[tokio::test]
 async fn readopt_refuses_an_expired_secret() {
     let mut world = World::new().await;
-    let owner = rotator(&mut world);
+    let owner = rotator(&mut world).await;
     let application = owned(&world, &owner, 60);
     let more = format!("identity = \"rotator\"\n{}", world.to_file("app"));
     world.adopt("app", &application, &more).await.unwrap();
@@ -626,7 +626,7 @@ fn owned(world: &World, owner: &Registered, days: i64) -> Registered {
 #[tokio::test]
 async fn an_identity_that_owns_the_application_rotates_it() {
     let mut world = World::new().await;
-    let owner = rotator(&mut world);
+    let owner = rotator(&mut world).await;
     let application = owned(&world, &owner, 60);
     let more = format!("identity = \"rotator\"\n{}", world.to_file("app"));
     world.adopt("app", &application, &more).await.unwrap();
@@ -646,7 +646,7 @@ async fn an_identity_that_owns_the_application_rotates_it() {
 #[tokio::test]
 async fn the_secret_file_of_an_identity_is_read_anew_for_each_token() {
     let mut world = World::new().await;
-    let owner = rotator(&mut world);
+    let owner = rotator(&mut world).await;
     let application = owned(&world, &owner, 60);
     let more = format!("identity = \"rotator\"\n{}", world.to_file("app"));
     world.adopt("app", &application, &more).await.unwrap();
@@ -664,7 +664,7 @@ async fn the_secret_file_of_an_identity_is_read_anew_for_each_token() {
 #[tokio::test]
 async fn a2_one_refusal_of_an_identity_blocks_nothing() {
     let mut world = World::new().await;
-    let owner = rotator(&mut world);
+    let owner = rotator(&mut world).await;
     let application = owned(&world, &owner, 60);
     let more = format!("identity = \"rotator\"\n{}", world.to_file("app"));
     world.adopt("app", &application, &more).await.unwrap();
@@ -680,7 +680,7 @@ async fn a2_one_refusal_of_an_identity_blocks_nothing() {
 #[tokio::test]
 async fn an_application_that_an_identity_signs_in_with_delivers_to_its_secret_file() {
     let mut world = World::new().await;
-    let owner = rotator(&mut world);
+    let owner = rotator(&mut world).await;
     let more = format!("identity = \"rotator\"\n{}", world.to_file("app"));
     let adopted = world.adopt("rotator", &owner, &more).await;
     assert!(adopted.is_err(), "P2: the identity would be cut off");

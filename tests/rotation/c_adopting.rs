@@ -48,11 +48,11 @@ fn with_values(world: &World, values: &[&str]) -> Registered {
 }
 
 /// Another application that owns what it rotates, as the identity `rotator` of the settings.
-fn rotator(world: &mut World) -> Registered {
+async fn rotator(world: &mut World) -> Registered {
     let end = start() + TimeDelta::days(90);
     let new = NewApplication::rotating_itself(world.tenant, "rotator", end);
     let application = world.sandbox.add_application(new);
-    crate::by_hand::sign_in_as_rotator(world, &application);
+    crate::by_hand::sign_in_as_rotator(world, &application).await;
     application
 }
 
@@ -120,7 +120,7 @@ async fn c3_an_expired_secret_is_refused_where_it_would_have_to_rotate_itself() 
 #[tokio::test]
 async fn c3_an_expired_secret_is_adopted_with_another_identity_and_rotated_at_once_when_asked() {
     let mut world = World::new().await;
-    let rotator = rotator(&mut world);
+    let rotator = rotator(&mut world).await;
     let application = expired(&world, &rotator);
     let given = |rotate_now| {
         let more = format!("identity = \"rotator\"\n{}", world.to_file("app"));

@@ -147,6 +147,9 @@ async fn j4_malformed_answers() {
             .unwrap_err()
             .is_decode()
     );
+    let broken = get(Action::CutOff).await;
+    assert_eq!(broken.status(), StatusCode::OK);
+    assert!(broken.text().await.is_err());
     let redirect = get(Action::Redirect("https://elsewhere.example/".into())).await;
     assert_eq!(redirect.headers()["location"], "https://elsewhere.example/");
     let mut endless = get(Action::Endless).await;

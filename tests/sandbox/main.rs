@@ -4,5 +4,6 @@
 
 mod faults;
 mod lag;
+mod offer;
 mod support;
 mod wire;

@@ -261,6 +261,21 @@ async fn the_token_endpoint_refuses_as_recorded() {
 }
 
 #[tokio::test]
+async fn a_disabled_application_and_another_grant_are_refused() {
+    let bench = Bench::new().await;
+    bench.sandbox.set_disabled(bench.app.client_id, true);
+    let asked = bench.ask_token(bench.app.client_id, &bench.app.keys[0].value);
+    let (_, body) = read(asked.send().await.unwrap()).await;
+    assert_eq!(body["error_codes"], json!([7_000_112]));
+    let form = [("grant_type", "password"), ("client_id", "x")];
+    let asked = bench
+        .ask_token(bench.app.client_id, &"x".into())
+        .form(&form);
+    let (_, body) = read(asked.send().await.unwrap()).await;
+    assert_eq!(body["error"], "unsupported_grant_type");
+}
+
+#[tokio::test]
 async fn basic_authentication_and_a_double_slash_sign_in() {
     let bench = Bench::new().await;
     let url = format!(

@@ -230,7 +230,7 @@ async fn d3_a_file_that_already_holds_it_is_not_written_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g_writers_of_one_file_wait_for_each_other() {
+async fn d3_writers_of_one_file_wait_for_each_other() {
     let (_folder, path) = folder(Some("# mine\n"));
     let writers = (0..12).map(|n| {
         let destination = opened(keyed(&path, FileFormat::Dotenv, &format!("KEY_{n}")));
@@ -249,7 +249,6 @@ async fn c9_what_can_not_be_written_is_found_out_before() {
     let cases = [
         (spec(&folder.path().join("no/app")), "file-folder-missing"),
         (spec(&path.join("app")), "file-folder-unreadable"),
-        (spec(Path::new("/proc/app")), "file-not-writable"),
         (keyed(&path, FileFormat::Json, "k"), "file-format"),
         (
             FileSpec {
@@ -267,6 +266,25 @@ async fn c9_what_can_not_be_written_is_found_out_before() {
     assert_eq!(fault(spec(&inner)).await.code, "file-not-readable");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{]");
     assert_eq!(names(&folder).len(), 2);
+}
+
+#[tokio::test]
+async fn c9_a_folder_that_is_not_ours_to_write_is_found_out_before() {
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (folder, path) = folder(None);
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o500)).unwrap();
+    let unwritable = fault(spec(&path)).await;
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    assert_eq!(unwritable.code, "file-not-writable");
+
+    let given_away = FileSpec {
+        owner: Some("0".to_owned()),
+        ..spec(&path)
+    };
+    assert_eq!(fault(given_away).await.code, "file-ownership");
+    assert!(!path.exists());
 }
 
 #[tokio::test]

@@ -423,7 +423,7 @@ impl Pass<'_> {
 }
 
 /// Ladders from their start, but for what a server dictated.
-fn cleared_deliveries(journal: &Journal) -> impl Iterator<Item = Change> {
+pub(super) fn cleared_deliveries(journal: &Journal) -> impl Iterator<Item = Change> {
     journal
         .deliveries
         .iter()
@@ -436,7 +436,7 @@ fn cleared_deliveries(journal: &Journal) -> impl Iterator<Item = Change> {
         })
 }
 
-fn cleared_removals(journal: &Journal) -> impl Iterator<Item = Change> {
+pub(super) fn cleared_removals(journal: &Journal) -> impl Iterator<Item = Change> {
     journal
         .removals
         .iter()

@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 
 use super::Pass;
 use super::deliver::OVERWRITTEN;
-use super::sign_in::find;
 use super::write::{rotation, waits_for};
 use crate::connection::DestinationSpec;
 use crate::entra::{Answer, Application, FaultKind, KeyId, ObjectId, Token};
@@ -248,7 +247,11 @@ impl Pass<'_> {
         }
         removal.absence = removal.absence.read_absent(now);
         removal.retry = Retry::default();
-        let unknown = !removal.acknowledged && is_young(journal.secret(key_id), now);
+        // No answer but "not found", and replicas may not know the key yet. One that was minted is
+        // looked for by its name from here on; one that was adopted has none that tells.
+        let secret = journal.secret(key_id);
+        let nameless = secret.filter(|secret| secret.attempt.is_none());
+        let unknown = !removal.acknowledged && nameless.is_some_and(|it| is_young(it, now));
         if unknown || !is_absent(&removal.absence, terms.graph.absence_window.0) {
             return Ok(self.commit(vec![Change::Removal(removal)]).await?);
         }
@@ -296,9 +299,7 @@ impl Pass<'_> {
         // Nobody has said 204, and the key is so young that every read may have been answered by
         // a replica that did not know it yet: its name is looked for further.
         let secret = journal.secret(key_id);
-        let young = secret
-            .and_then(|s| s.starts_at)
-            .is_none_or(|at| now < at + YOUNG);
+        let young = secret.is_none_or(|secret| is_young(secret, now));
         if let Some(attempt) = secret.and_then(|secret| secret.attempt)
             && !removal.acknowledged
             && young
@@ -332,7 +333,7 @@ impl Pass<'_> {
         };
         let token = self.sign_in(journal, terms).await?;
         let application = self.read(journal, &token).await?.value;
-        if find(&application, attempt).is_some() {
+        if self.find(journal, &application, attempt).await?.is_some() {
             return Ok(()); // `read` has made it a clean-up
         }
         let now = self.now();
@@ -424,15 +425,6 @@ fn no_current() -> Trouble {
     )
 }
 
-/// No answer to `removePassword` but "not found", and replicas may not know the key yet. One that
-/// was minted is looked for by its name; one that was adopted has none that tells.
-fn is_young(secret: Option<&Secret>, now: DateTime<Utc>) -> bool {
-    secret
-        .filter(|secret| secret.attempt.is_none())
-        .and_then(|secret| secret.starts_at)
-        .is_some_and(|at| now < at + YOUNG)
-}
-
 /// What is left of a ladder once Graph has answered: only a key that is listed all the same keeps
 /// its place, so that calls for it become rare (E4).
 fn answered(retry: &Retry) -> Retry {
@@ -463,9 +455,15 @@ fn vanished(current: &Secret, now: DateTime<Utc>) -> Trouble {
     let message = format!("the current secret, Key ID {key_id}, is not listed on the application");
     let remedy = "somebody may have deleted it: rotate by hand, or make the previous secret \
                   current again with `keywheel rollback NAME`; nothing was revoked";
-    if current.starts_at.is_some_and(|at| now < at + YOUNG) {
+    if is_young(current, now) {
         Trouble::passing_rule("current-key-not-listed", message, remedy)
     } else {
         Trouble::rule("current-key-vanished", message, remedy)
     }
+}
+
+/// Whether replicas may not know a secret yet.
+fn is_young(secret: &Secret, now: DateTime<Utc>) -> bool {
+    // The oldest secrets have no start.
+    secret.starts_at.is_some_and(|at| now < at + YOUNG)
 }

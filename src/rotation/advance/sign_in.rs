@@ -8,13 +8,15 @@ use secrecy::SecretString;
 
 use super::{Engine, Pass};
 use crate::clock::Clock;
-use crate::entra::{Answer, AppRef, Application, Class, Fault, FaultKind, KeyId, Operation, Token};
+use crate::entra::{
+    Answer, AppRef, Application, Fault, FaultKind, KeyId, Operation, Password, Token,
+};
 use crate::journal::{AttemptName, Journal, Origin, Removal, Role, Secret};
 use crate::rotation::observe::Moment;
-use crate::rotation::plan::Terms;
+use crate::rotation::plan::{Terms, YOUNG};
 use crate::rotation::trouble::{Halt, Trouble};
 use crate::settings::IdentityKind;
-use crate::store::Change;
+use crate::store::{Change, StoreFault};
 
 /// A token is not used in its last minutes: a call with it must not outlive it.
 const SPARE: Duration = Duration::from_secs(5 * 60);
@@ -155,9 +157,14 @@ impl Pass<'_> {
                     self.engine.tokens.keep(signer, &token);
                     return Ok(token);
                 }
-                // Only a refusal says something about this secret; an outage is one for all.
-                Err(fault) if fault.class() == Class::Permanent => {
-                    first_refusal.get_or_insert(fault);
+                // Only this says something about the secret; anything else is the same for all.
+                Err(fault)
+                    if matches!(
+                        fault.kind,
+                        FaultKind::SecretRefused | FaultKind::SecretExpired
+                    ) =>
+                {
+                    first_refusal.get_or_insert(self.judged(fault, secret));
                 }
                 Err(fault) => return Err(fault.into()),
             }
@@ -174,6 +181,20 @@ impl Pass<'_> {
             },
             Halt::from,
         ))
+    }
+
+    /// A young secret that is refused may have met a replica that lags: only lasting repetition
+    /// makes that permanent.
+    fn judged(&self, fault: Fault, secret: &Secret) -> Fault {
+        let young = secret.starts_at.is_some_and(|at| self.now() < at + YOUNG);
+        if young {
+            Fault {
+                during: Operation::Prove,
+                ..fault
+            }
+        } else {
+            fault
+        }
     }
 
     /// The value of a stored secret; `None`: nobody holds it.
@@ -202,7 +223,7 @@ impl Pass<'_> {
         let answer = self.answered(self.engine.entra.application(token, object_id).await)?;
         let mut changes = Vec::new();
         for watch in &journal.watches {
-            if let Some(orphan) = find(&answer.value, watch.attempt) {
+            if let Some(orphan) = self.find(journal, &answer.value, watch.attempt).await? {
                 changes.extend(self.orphaned(journal, orphan, watch.attempt));
                 changes.push(Change::WatchDone(watch.attempt));
             }
@@ -211,6 +232,25 @@ impl Pass<'_> {
             self.commit(changes).await?;
         }
         Ok(answer)
+    }
+
+    /// The password credential that an attempt of ours made.
+    pub(super) async fn find<'p>(
+        &self,
+        journal: &Journal,
+        application: &'p Application,
+        attempt: AttemptName,
+    ) -> Result<Option<&'p Password>, StoreFault> {
+        let name = attempt.to_string();
+        for password in &application.passwords {
+            let named = password.display_name.as_ref();
+            if named.is_some_and(|it| it.raw() == name)
+                && self.made(journal, attempt, password.key_id).await?
+            {
+                return Ok(Some(password));
+            }
+        }
+        Ok(None)
     }
 
     /// What Graph answered; a token that it refused is not used again.
@@ -226,7 +266,7 @@ impl Pass<'_> {
     pub(super) fn orphaned(
         &self,
         journal: &Journal,
-        password: &crate::entra::Password,
+        password: &Password,
         attempt: AttemptName,
     ) -> Vec<Change> {
         if journal.secret(password.key_id).is_some() {
@@ -265,20 +305,6 @@ impl Pass<'_> {
             retry: crate::journal::Retry::default(),
         }
     }
-}
-
-/// The password credential that an attempt made.
-pub(super) fn find(
-    application: &Application,
-    attempt: AttemptName,
-) -> Option<&crate::entra::Password> {
-    let name = attempt.to_string();
-    application.passwords.iter().find(|password| {
-        password
-            .display_name
-            .as_ref()
-            .is_some_and(|it| it.raw() == name)
-    })
 }
 
 /// Stored secrets in the order in which they are likely to sign in.

@@ -1,5 +1,6 @@
 //! How a pass reads and writes the journal.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -57,7 +58,14 @@ impl Pass<'_> {
         self.engine.journal(&self.name).await
     }
 
-    pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreFault> {
+    /// Writes all of `changes` or none.
+    ///
+    /// The first of a pass also says that there is something to do now: a pass that dies is taken
+    /// up again at once, not when something was due before it.
+    pub(super) async fn commit(&self, mut changes: Vec<Change>) -> Result<(), StoreFault> {
+        if !self.begun.swap(true, Ordering::Relaxed) {
+            changes.push(Change::NextAction(Some(self.now())));
+        }
         self.engine.store.commit(&self.lease, changes).await
     }
 

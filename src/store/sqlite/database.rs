@@ -90,9 +90,17 @@ impl Trouble {
 /// Opens the store at `path` and reads it once. It never makes one.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreFault> {
     refuse_exposed(path)?;
-    let mut connection = connect(path).map_err(|trouble| trouble.at(path))?;
-    migrate(&mut connection, path).map_err(|trouble| trouble.at(path))?;
-    Ok(connection)
+    let opened = || {
+        let mut connection = connect(path)?;
+        // Before anything is set: another program's file is left as it is.
+        let version = version(&connection, path)?;
+        connection.execute_batch(PRAGMAS)?;
+        if version < SCHEMA.len() {
+            migrate(&mut connection, path)?;
+        }
+        Ok(connection)
+    };
+    opened().map_err(|trouble: Trouble| trouble.at(path))
 }
 
 /// Makes a store at `path`, whole or not at all.
@@ -153,6 +161,7 @@ fn fill(draft: &Path, fingerprint: Fingerprint, instance: InstanceId) -> Result<
             detail: format!("{}: {error}", draft.display()),
         })?;
     let mut connection = connect(draft)?;
+    connection.execute_batch(PRAGMAS)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     apply_schema(&transaction, 0)?;
@@ -174,19 +183,13 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.execute_batch(PRAGMAS)?;
     Ok(connection)
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Trouble> {
-    let known = SCHEMA.len();
-    let version = version(connection, path)?;
-    if version == known {
-        return Ok(());
-    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have done it since.
-    let version = self::version(&transaction, path)?;
+    let version = version(&transaction, path)?;
     apply_schema(&transaction, version)?;
     transaction.commit()?;
     Ok(())

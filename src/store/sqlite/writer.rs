@@ -154,16 +154,22 @@ impl Link {
         }
     }
 
+    /// A read that was asked for after a write sees it, whether anybody waited for it or not; so
+    /// only those that came before the first write go before the commit.
     fn answer(&mut self, group: impl Iterator<Item = Job>) {
-        let mut writes = Vec::new();
+        let (mut writes, mut reads) = (Vec::new(), Vec::new());
         for job in group {
             match job {
-                Job::Read(task) => self.read(task),
+                Job::Read(task) if writes.is_empty() => self.read(task),
+                Job::Read(task) => reads.push(task),
                 Job::Write(task) => writes.push(task),
             }
         }
         if !writes.is_empty() {
             self.write(writes);
+        }
+        for task in reads {
+            self.read(task);
         }
     }
 

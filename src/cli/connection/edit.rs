@@ -1,0 +1,127 @@
+//! `connection edit`: only what is given changes.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::super::args;
+use super::super::ask;
+use super::super::context::Context;
+use super::super::exit::{Complaint, Exit};
+use super::super::output::Output;
+use super::super::progress::Progress;
+use super::super::rotate::{PATIENCE, busy};
+use super::super::view;
+use super::{add, declare, list};
+use crate::connection::{ConnectionName, Declared};
+use crate::entra::KeyId;
+use crate::rotation::advance::{Edited, Engine, Order, Stop};
+use crate::wording::{did_you_mean, listed, quoted};
+
+pub(super) async fn run(
+    global: &args::Global,
+    args: args::Edit,
+    output: Output,
+) -> Result<Exit, Complaint> {
+    let context = Context::open(&global.config, output)?;
+    let before = context.connection(&args.name).await?.declared;
+    let declared = edited(before.clone(), &args)?;
+    if declared == before && args.secret_file.is_none() {
+        return Err(Complaint::usage(
+            "nothing-to-change",
+            "nothing else than what is so already is given",
+        )
+        .remedy("`keywheel connection edit --help` names what can be changed"));
+    }
+    declare::check(&context.settings, &declared)?;
+    let secret = match &args.secret_file {
+        Some(file) => Some(ask::secret(Some(file), before.name.as_str())?),
+        None => None,
+    };
+    let engine = context.engine(Arc::new(Progress::new(1))).await?;
+    let name = declared.name.clone();
+    if declared != before {
+        let edited = engine.edit(&before, declared).await?;
+        let edited = edited.ok_or_else(|| busy(&before.name))?;
+        tell(output, &name, &edited);
+    }
+    let exit = match secret {
+        Some(secret) => readopt(&engine, &name, secret, args.key_id, output).await?,
+        None => Exit::Done,
+    };
+    let journal = context.connection(&name).await?;
+    let view = view::view(&context.settings, &journal, context.clock.now())?;
+    output.data(&view, || list::lines(&view));
+    Ok(exit)
+}
+
+/// What the flags make of what was declared.
+fn edited(mut declared: Declared, args: &args::Edit) -> Result<Declared, Complaint> {
+    for name in &args.remove_destinations {
+        let all = declared.destinations.len();
+        let hint = did_you_mean(name, declared.destinations.iter().map(|spec| spec.name()));
+        declared.destinations.retain(|spec| spec.name() != name);
+        if declared.destinations.len() == all {
+            return Err(unknown(&declared.name, "destination", name, &hint));
+        }
+    }
+    for key in &args.remove_labels {
+        if declared.labels.remove(key).is_none() {
+            let hint = did_you_mean(key, declared.labels.keys().map(String::as_str));
+            return Err(unknown(&declared.name, "label", key, &hint));
+        }
+    }
+    declare::fill(&mut declared, &args.fields)?;
+    if args.no_pull {
+        declared.pull = false;
+    }
+    if let Some(name) = &args.rename {
+        declared.name = name.clone();
+    }
+    Ok(declared)
+}
+
+fn unknown(connection: &ConnectionName, what: &str, name: &str, hint: &str) -> Complaint {
+    Complaint::usage(
+        &format!("no-such-{what}"),
+        format!(
+            "connection {connection} has no {what} {}{hint}",
+            quoted(name)
+        ),
+    )
+}
+
+/// Says what an edit did, and what it leaves to do.
+pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, edited: &Edited) {
+    output.note(&format!("changed {name}"));
+    if !edited.later.is_empty() {
+        output.note(&format!(
+            "{} gets its first secret with the next rotation; to hand it the current one now: \
+             keywheel deliver {name}",
+            listed(&edited.later)
+        ));
+    }
+    if !edited.at_once.is_empty() {
+        output.note(&format!(
+            "{} gets the current secret at once, for a previous one is still to be revoked: \
+             keywheel rotate --due",
+            listed(&edited.at_once)
+        ));
+    }
+}
+
+/// Adopts another secret, and hands it to every destination.
+async fn readopt(
+    engine: &Engine,
+    name: &ConnectionName,
+    secret: SecretString,
+    key_id: Option<KeyId>,
+    output: Output,
+) -> Result<Exit, Complaint> {
+    let adopted = engine.readopt(name, secret, key_id).await?;
+    add::tell(output, name, &adopted.ok_or_else(|| busy(name))?);
+    match engine.advance(name, Order::resume(PATIENCE)).await? {
+        Stop::Busy => Err(busy(name)),
+        Stop::At(_) => Ok(view::exit(&engine.journal(name).await?)),
+    }
+}

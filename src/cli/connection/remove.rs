@@ -1,0 +1,113 @@
+//! `connection remove` and `connection restore`
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::super::args;
+use super::super::ask::confirmed;
+use super::super::context::Context;
+use super::super::exit::{Complaint, Exit};
+use super::super::output::{Output, instant, seconds};
+use super::super::rotate::busy;
+use super::super::view;
+use super::list;
+use crate::connection::ConnectionName;
+use crate::entra::KeyId;
+use crate::rotation::advance::Removed;
+use crate::rotation::observe::Unobserved;
+use crate::wording::did_you_mean;
+
+/// What `connection remove` prints with `-o json`; none of its fields is renamed.
+#[derive(Debug, Serialize)]
+struct RemovedView<'a> {
+    connection: &'a ConnectionName,
+    /// Secrets of ours that stay on the application.
+    key_ids: &'a [KeyId],
+    #[serde(serialize_with = "seconds::serialize")]
+    restorable_until: DateTime<Utc>,
+}
+
+pub(super) async fn run(
+    global: &args::Global,
+    name: &ConnectionName,
+    output: Output,
+) -> Result<Exit, Complaint> {
+    let context = Context::open(&global.config, output)?;
+    let journal = context.connection(name).await?;
+    let engine = context.engine(Arc::new(Unobserved)).await?;
+    let question = format!(
+        "Remove connection {name}? Nothing rotates application {} any more, and its secrets stay \
+         in Entra.",
+        journal.declared.client_id
+    );
+    if !confirmed(global, &question)? {
+        output.note("nothing was changed");
+        return Ok(Exit::Done);
+    }
+    let removed = engine.remove(name).await?.ok_or_else(|| busy(name))?;
+    let view = RemovedView {
+        connection: name,
+        key_ids: &removed.stay,
+        restorable_until: removed.until,
+    };
+    output.data(&view, || key_ids(&removed));
+    tell(output, name, &removed);
+    Ok(Exit::Done)
+}
+
+pub(super) async fn restore(
+    global: &args::Global,
+    name: &ConnectionName,
+    output: Output,
+) -> Result<Exit, Complaint> {
+    let context = Context::open(&global.config, output)?;
+    if context.store.journal(name).await?.is_none() {
+        return Err(unknown(&context, name).await?);
+    }
+    let engine = context.engine(Arc::new(Unobserved)).await?;
+    let restored = engine.restore(name).await?;
+    restored.ok_or_else(|| busy(name))?;
+    let journal = context.connection(name).await?;
+    output.note(&format!(
+        "restored {name}; its next rotation is due {}",
+        instant(journal.due_at)
+    ));
+    let view = view::view(&context.settings, &journal, context.clock.now())?;
+    output.data(&view, || list::lines(&view));
+    Ok(Exit::Done)
+}
+
+/// Says what a removal leaves behind.
+pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, removed: &Removed) {
+    output.note(&format!(
+        "removed {name}; these secrets of it stay on the application, and sign in until they \
+         expire or are deleted in the portal: {}",
+        crate::wording::listed(&removed.stay)
+    ));
+    output.note(&format!(
+        "until {}: keywheel connection restore {name}",
+        instant(removed.until)
+    ));
+}
+
+fn key_ids(removed: &Removed) -> String {
+    let lines: Vec<String> = removed.stay.iter().map(KeyId::to_string).collect();
+    lines.join("\n")
+}
+
+async fn unknown(context: &Context, name: &ConnectionName) -> Result<Complaint, Complaint> {
+    let journals = context.store.journals().await?;
+    let removed = journals
+        .iter()
+        .filter(|journal| journal.removed_at.is_some());
+    let hint = did_you_mean(
+        name.as_str(),
+        removed.map(|journal| journal.name().as_str()),
+    );
+    Ok(Complaint::usage(
+        "no-such-connection",
+        format!("no connection named {name} was removed{hint}"),
+    ))
+}

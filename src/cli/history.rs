@@ -1,0 +1,124 @@
+//! `history`: what happened.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::args;
+use super::context::Context;
+use super::exit::{Complaint, Exit};
+use super::output::{Output, instant, seconds, table};
+use crate::connection::ConnectionName;
+use crate::entra::KeyId;
+use crate::journal::{Actor, Event, RotationId};
+use crate::store::HistoryFilter;
+use crate::text::harmless;
+
+/// The fields of `history` with `-o json`; none is renamed.
+#[derive(Debug, Serialize)]
+struct EventView {
+    #[serde(serialize_with = "seconds::serialize")]
+    at: DateTime<Utc>,
+    actor: Actor,
+    action: String,
+    /// Null: the whole store.
+    connection: Option<ConnectionName>,
+    rotation_id: Option<RotationId>,
+    key_id: Option<KeyId>,
+    /// `ok`, or an error's code.
+    result: String,
+    client_request_id: Option<String>,
+}
+
+pub(super) async fn run(
+    global: &args::Global,
+    args: args::History,
+    output: Output,
+) -> Result<Exit, Complaint> {
+    if let (Some(since), Some(until)) = (args.since, args.until)
+        && since >= until
+    {
+        return Err(Complaint::usage(
+            "usage",
+            format!(
+                "--since {} is not before --until {}",
+                instant(since),
+                instant(until)
+            ),
+        ));
+    }
+    let context = Context::open(&global.config, output)?;
+    let filter = HistoryFilter {
+        connection: args.name.clone(),
+        since: args.since,
+        until: args.until,
+    };
+    let events = context.store.history(filter).await?;
+    // What a removed connection did is still told; a name that never was is a mistake.
+    if let Some(name) = &args.name
+        && events.is_empty()
+        && context.store.journal(name).await?.is_none()
+    {
+        context.connection(name).await?;
+    }
+    if events.is_empty() {
+        output.note("nothing is recorded");
+    }
+    let views: Vec<EventView> = events.into_iter().map(EventView::from).collect();
+    output.data(&views, || lines(&views));
+    Ok(Exit::Done)
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        Self {
+            at: event.at,
+            actor: event.actor,
+            action: event.action,
+            connection: event.connection,
+            rotation_id: event.rotation_id,
+            key_id: event.key_id,
+            result: event.result,
+            client_request_id: event.client_request_id,
+        }
+    }
+}
+
+fn lines(views: &[EventView]) -> String {
+    if views.is_empty() {
+        return String::new();
+    }
+    let mut table = table(&[
+        "at",
+        "who",
+        "connection",
+        "action",
+        "key id",
+        "rotation",
+        "result",
+    ]);
+    for view in views {
+        table.add_row([
+            instant(view.at),
+            who(&view.actor),
+            or_dash(view.connection.as_ref()),
+            view.action.clone(),
+            or_dash(view.key_id.as_ref()),
+            or_dash(view.rotation_id.as_ref()),
+            view.result.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// `root@host`, or `alice (root)@host` where sudo was called.
+fn who(actor: &Actor) -> String {
+    let user = actor.sudo_user.as_ref().map_or_else(
+        || actor.user.clone(),
+        |person| format!("{person} ({})", actor.user),
+    );
+    harmless(&format!("{user}@{}", actor.host), 120)
+}
+
+fn or_dash(value: Option<&impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), ToString::to_string)
+}

@@ -1,0 +1,116 @@
+//! The command line: what is asked, and in which form it is answered.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `args` | every command and flag |
+//! | `context` | the settings, the store and the engine that a command starts with |
+//! | `confirm` | what is asked before something is removed |
+//! | `exit` | exit codes and complaints |
+//! | `output` | tables, JSON and colour |
+//! | `view` | a connection as `show`, `list` and `status` print it |
+//! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
+//! | `progress` | what a person sees while a rotation goes on |
+//! | the rest | a file for each command |
+
+mod apply;
+mod args;
+mod ask;
+mod confirm;
+mod connection;
+mod context;
+mod deliver;
+mod demo;
+mod exit;
+mod history;
+mod init;
+pub mod log;
+mod master_key;
+mod orphans;
+mod output;
+mod progress;
+mod revoke;
+mod rotate;
+mod rotation_view;
+mod sandbox;
+mod schedule;
+mod secret;
+mod shell;
+mod status;
+mod verify;
+mod view;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+pub use args::{Cli, Command};
+pub use exit::{Complaint, Exit};
+use output::{Form, Output};
+
+/// Runs one command line, its name first, and says how it ended.
+pub async fn run(line: Vec<OsString>) -> Exit {
+    match Cli::try_parse_from(&line) {
+        Ok(cli) => {
+            let output = Output {
+                form: cli.global.output,
+            };
+            command(cli, output).await.unwrap_or_else(|complaint| {
+                output.complain(&complaint);
+                complaint.exit
+            })
+        }
+        Err(error) => usage(&error, &line),
+    }
+}
+
+async fn command(cli: Cli, output: Output) -> Result<Exit, Complaint> {
+    let global = cli.global;
+    match cli.command {
+        Command::Init(args) => init::run(&global, args, output).await,
+        Command::Connection(command) => connection::run(&global, command, output).await,
+        Command::Adopt(args) => connection::add::run(&global, *args, output).await,
+        Command::Apply(args) => apply::run(&global, args, output).await,
+        Command::Rotate(args) => rotate::run(&global, args, output).await,
+        Command::Revoke(args) => revoke::run(&global, args, output).await,
+        Command::Deliver(args) => deliver::run(&global, args, output).await,
+        Command::Rollback(args) => deliver::rollback(&global, args, output).await,
+        Command::Status(args) => status::run(&global, args, output).await,
+        Command::History(args) => history::run(&global, args, output).await,
+        Command::Verify(args) => verify::run(&global, args, output).await,
+        Command::Secret(args) => secret::run(&global, args, output).await,
+        Command::Schedule(args) => schedule::run(&global, args, output).await,
+        Command::Orphans(args) => orphans::run(&global, args, output).await,
+        Command::MasterKey(command) => master_key::run(&global, command, output).await,
+        Command::Sandbox(args) => sandbox::run(args, output).await,
+        Command::Demo(args) => demo::run(args, output).await,
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man => shell::man(),
+    }
+}
+
+/// What clap found wrong, or its help. With `-o json` the error is a document as any other is.
+fn usage(error: &clap::Error, line: &[OsString]) -> Exit {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        // A reader that has gone away is no failure.
+        let _ = error.print();
+        return Exit::Done;
+    }
+    let words: Vec<&str> = line.iter().filter_map(|word| word.to_str()).collect();
+    let json = words
+        .iter()
+        .any(|word| matches!(*word, "-ojson" | "-o=json" | "--output=json"))
+        || words
+            .windows(2)
+            .any(|pair| matches!(pair, ["-o" | "--output", "json"]));
+    if json {
+        let message = crate::text::harmless(&error.render().to_string(), 2_000);
+        Output { form: Form::Json }.complain(&Complaint::usage("usage", message));
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage
+}
