@@ -64,7 +64,8 @@ impl Pass<'_> {
     /// up again at once, not when something was due before it.
     pub(super) async fn commit(&self, mut changes: Vec<Change>) -> Result<(), StoreFault> {
         if !self.begun.swap(true, Ordering::Relaxed) {
-            changes.push(Change::NextAction(Some(self.now())));
+            // Before the others: a time among them is the one that counts.
+            changes.insert(0, Change::NextAction(Some(self.now())));
         }
         self.engine.store.commit(&self.lease, changes).await
     }
@@ -360,7 +361,7 @@ pub fn next_action_at(
         Next::NoDestination => {
             let daily = now + Duration::from_secs(86_400);
             match plan(journal, terms, now, Ask::Resume) {
-                Next::Wait { until, .. } => Some(not_before(until.min(daily))),
+                Next::Wait { until, .. } => Some(not_before(until).min(daily)),
                 _ => Some(daily),
             }
         }
