@@ -138,6 +138,13 @@ impl Journal {
         self.secrets.iter().find(|secret| secret.key_id == key_id)
     }
 
+    /// How the destination of this name stands; `None`: nothing was ever handed to it.
+    pub fn delivery(&self, destination: &str) -> Option<&Delivery> {
+        self.deliveries
+            .iter()
+            .find(|delivery| delivery.destination == destination)
+    }
+
     /// The one rotation that stands before `promoted`, a blocked one included.
     pub fn unpromoted(&self) -> Option<&Rotation> {
         self.rotations

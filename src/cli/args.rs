@@ -307,9 +307,10 @@ pub struct Rotate {
 
 /// `revoke`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n\
-  keywheel revoke app                                    all previous secrets, before their time\n\
-  keywheel revoke app --key-id K                         this one\n\
+#[command(after_help = "\
+Examples:
+  keywheel revoke app                                    all previous secrets, before their time
+  keywheel revoke app --key-id K                         this one
   keywheel revoke app --key-id K --accept-outage --yes   one that leaked, whoever still uses it")]
 pub struct Revoke {
     /// The connection
@@ -325,8 +326,9 @@ pub struct Revoke {
 
 /// `deliver`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n\
-  keywheel deliver app              to all destinations, their reload commands included\n\
+#[command(after_help = "\
+Examples:
+  keywheel deliver app              to all destinations, their reload commands included
   keywheel deliver app --to file    to one of them")]
 pub struct Deliver {
     /// The connection
@@ -339,7 +341,8 @@ pub struct Deliver {
 
 /// `rollback`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n\
+#[command(after_help = "\
+Examples:
   keywheel rollback app    the new secret causes trouble, and the old one still works")]
 pub struct Rollback {
     /// The connection
@@ -349,9 +352,10 @@ pub struct Rollback {
 
 /// `status`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n\
-  keywheel status            a line for each connection\n\
-  keywheel status app        all about one\n\
+#[command(after_help = "\
+Examples:
+  keywheel status            a line for each connection
+  keywheel status app        all about one
   keywheel status -o json    for scripts: the objects of `connection show`")]
 pub struct Status {
     /// Only this connection
@@ -361,8 +365,9 @@ pub struct Status {
 
 /// `history`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n\
-  keywheel history app\n\
+#[command(after_help = "\
+Examples:
+  keywheel history app
   keywheel history --since 2026-11-01T00:00:00Z -o json")]
 pub struct History {
     /// Only of this connection
@@ -397,10 +402,11 @@ pub struct SecretArgs {
 
 /// `schedule`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n\
-  keywheel schedule                   the next five rotations of each connection\n\
-  keywheel schedule app --count 12\n\
-  keywheel schedule --interval-days 30 --rotate-at 02:30 --timezone Europe/Berlin \\\n\
+#[command(after_help = "\
+Examples:
+  keywheel schedule                   the next five rotations of each connection
+  keywheel schedule app --count 12
+  keywheel schedule --interval-days 30 --rotate-at 02:30 --timezone Europe/Berlin \\
       --from 2026-03-01T01:30:00Z     without settings: what would be")]
 pub struct Schedule {
     /// Only of this connection
@@ -425,8 +431,9 @@ pub struct Schedule {
 
 /// `orphans`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n\
-  keywheel orphans             reads every application\n\
+#[command(after_help = "\
+Examples:
+  keywheel orphans             reads every application
   keywheel orphans --remove    removes them, each by its Key ID")]
 pub struct Orphans {
     /// Remove them

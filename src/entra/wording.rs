@@ -30,8 +30,8 @@ impl Fault {
                     .to_owned()
             }
             Kind::ApplicationUnknown { .. } => {
-                "Check the client ID and the tenant ID; the application needs a service principal \
-                 in this tenant."
+                "Check the client ID (which is not the object ID) and the tenant ID; the \
+                 application needs a service principal in this tenant."
                     .to_owned()
             }
             Kind::TenantUnknown { cloud, .. } => format!(

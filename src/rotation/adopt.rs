@@ -1,12 +1,14 @@
 //! Taking over a secret that somebody made: everything is checked before the first change.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::advance::Engine;
 use super::timetable::Timetable;
 use super::trouble::{AdvanceFault, Halt, Trouble};
-use crate::connection::{Declared, Policy};
+use crate::connection::{ConnectionName, Declared, Policy};
 use crate::destination::{self, Place};
 use crate::entra::{
     AppRef, Application, Fault, FaultKind, KeyId, MayWrite, ObjectId, Operation, Password, Token,
@@ -120,13 +122,7 @@ impl Engine {
             .await?;
         let expired = findings.password.ends_at.is_some_and(|at| at <= now);
         if expired && !(candidate.rotate_now && policy.identity != "self") {
-            return Err(Halt::from(Trouble::rule(
-                "secret-expired",
-                format!("the secret of {} has expired", candidate.declared.name),
-                "adopt it with another identity than `self` and --rotate-now, or make a new one in \
-                 the portal",
-            ))
-            .into());
+            return Err(Halt::from(secret_expired(&candidate.declared.name)).into());
         }
         let secret = current_of(&findings.password, &candidate.secret, Origin::Adopted);
         let foreign = findings
@@ -270,6 +266,7 @@ impl Engine {
                 if policy.identity != "self" && matches!(fault.kind, FaultKind::SecretExpired) => {}
             // It is not young: a refusal is no propagation.
             Err(fault) => {
+                self.explain_unknown(declared, policy, &fault).await?;
                 return Err(Trouble::from(Fault {
                     during: Operation::Token,
                     ..fault
@@ -306,6 +303,21 @@ impl Engine {
             password,
             notes,
         })
+    }
+
+    /// An application that is unknown where one signs in may be found under its object ID (B11).
+    async fn explain_unknown(
+        &self,
+        declared: &Declared,
+        policy: &Policy,
+        fault: &Fault,
+    ) -> Result<(), Halt> {
+        let unknown = matches!(fault.kind, FaultKind::ApplicationUnknown { .. });
+        if unknown && policy.identity != "self" {
+            let token = self.sign_in_as(&policy.identity).await?;
+            self.application_of(declared, &token).await?;
+        }
+        Ok(())
     }
 
     async fn may_write(
@@ -346,19 +358,22 @@ impl Engine {
         token: &Token,
     ) -> Result<Application, Halt> {
         let client_id = declared.client_id;
-        if let Some(answer) = self.entra.find_application(token, client_id).await? {
-            return Ok(answer.value);
-        }
-        // The classic: the object ID was pasted for the client ID (B11).
-        let as_object = ObjectId(client_id.0);
-        if let Ok(answer) = self.entra.application(token, as_object).await {
-            let meant = answer.value.client_id;
-            return Err(Trouble::rule(
-                "object-id-given",
-                format!("{client_id} is the object ID of an application, not its client ID"),
-                format!("give --client-id {meant}"),
-            )
-            .into());
+        for pause in BRIEF_RETRIES {
+            if let Some(answer) = self.entra.find_application(token, client_id).await? {
+                return Ok(answer.value);
+            }
+            // The classic: the object ID was pasted for the client ID (B11).
+            let as_object = ObjectId(client_id.0);
+            if let Ok(answer) = self.entra.application(token, as_object).await {
+                let meant = answer.value.client_id;
+                return Err(Trouble::rule(
+                    "object-id-given",
+                    format!("{client_id} is the object ID of an application, not its client ID"),
+                    format!("give --client-id {meant}"),
+                )
+                .into());
+            }
+            self.clock.sleep(pause).await;
         }
         Err(Trouble::rule(
             "no-such-application",
@@ -466,7 +481,7 @@ impl Engine {
                 continue;
             }
             for place in places(&journal.declared).unwrap_or_default() {
-                if mine.iter().any(|other| other.overlaps(&place)) {
+                if mine.iter().any(|own| own.overlaps(&place)) {
                     return Err(place_taken(&place, &journal).into());
                 }
             }
@@ -499,6 +514,15 @@ impl Engine {
     }
 }
 
+/// An application that was just created is unknown to some replicas for seconds (B4): how long
+/// after each look, the last of which gives up.
+const BRIEF_RETRIES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(6),
+    Duration::ZERO,
+];
+
 /// Said when a connection signs in with its own secret.
 const SELF_NOTE: &str = "with the identity `self`, whoever holds a copy of this secret can make \
                          more of them; an identity of its own that owns the application avoids that";
@@ -522,6 +546,15 @@ fn place_taken(place: &Place, journal: &Journal) -> Halt {
         "two secrets would overwrite each other there: choose another place",
     )
     .into()
+}
+
+pub(super) fn secret_expired(name: &ConnectionName) -> Trouble {
+    Trouble::rule(
+        "secret-expired",
+        format!("the secret given for {name} has expired"),
+        "adopt it with another identity than `self` and --rotate-now, or make a new one in the \
+         portal",
+    )
 }
 
 /// The first three characters, as Graph keeps them.

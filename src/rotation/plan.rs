@@ -12,8 +12,8 @@ use super::timetable::Timetable;
 use crate::connection::{Overlap, Policy};
 use crate::entra::KeyId;
 use crate::journal::{
-    Absence, AttemptName, Delivery, Journal, Origin, Outcome, Removal, Retry, Role, Rotation,
-    RotationId, State, Trigger,
+    Absence, AttemptName, Journal, Origin, Outcome, Removal, Retry, Role, Rotation, RotationId,
+    Secret, State, Trigger,
 };
 use crate::schedule;
 use crate::settings::{GraphSettings, Verification};
@@ -185,10 +185,8 @@ impl View<'_> {
     /// no earlier one acts.
     fn candidates(&self, ask: Ask) -> impl Iterator<Item = Next> {
         let journal = self.journal;
-        let deliveries = journal
-            .deliveries
-            .iter()
-            .map(|delivery| self.deliver(delivery));
+        let destinations = &journal.declared.destinations;
+        let deliveries = destinations.iter().map(|spec| self.deliver(spec.name()));
         let rotations = journal
             .rotations
             .iter()
@@ -238,17 +236,31 @@ impl View<'_> {
         }
     }
 
-    fn deliver(&self, delivery: &Delivery) -> Next {
-        let declared = self
-            .journal
-            .declared
-            .destinations
-            .iter()
-            .any(|d| d.name() == delivery.destination);
-        if !declared || delivery.holds >= delivery.wants || self.journal.current().is_none() {
+    fn deliver(&self, destination: &str) -> Next {
+        let Some(current) = self.journal.current() else {
+            return Next::Rest;
+        };
+        let delivery = self.journal.delivery(destination);
+        // One that was declared while an older secret still lives must get the current one too:
+        // the older one is not revoked before that (P2).
+        let wants = if self.has_previous() {
+            current.generation
+        } else {
+            delivery.map_or(0, |delivery| delivery.wants)
+        };
+        if delivery.map_or(0, |delivery| delivery.holds) >= wants {
             return Next::Rest;
         }
-        self.after_retry(&delivery.retry, Step::Deliver(delivery.destination.clone()))
+        let step = Step::Deliver(destination.to_owned());
+        match delivery {
+            Some(delivery) => self.after_retry(&delivery.retry, step),
+            None => Next::Do(step),
+        }
+    }
+
+    fn has_previous(&self) -> bool {
+        let mut secrets = self.journal.secrets.iter();
+        secrets.any(|secret| secret.role == Role::Previous)
     }
 
     /// The next step of a rotation that is under way.
@@ -340,9 +352,11 @@ impl View<'_> {
         }
     }
 
-    /// Whether every required destination holds the secret `key_id` or a newer one.
+    /// Whether every required destination holds the secret `key_id` or a newer one; where that is
+    /// gone already, the current one.
     fn all_hold(&self, key_id: KeyId) -> bool {
-        let Some(secret) = self.journal.secret(key_id) else {
+        let secret = self.journal.secret(key_id);
+        let Some(secret) = secret.or_else(|| self.journal.current()) else {
             return false;
         };
         self.journal
@@ -351,17 +365,22 @@ impl View<'_> {
             .iter()
             .filter(|d| d.required())
             .all(|destination| {
-                self.journal.deliveries.iter().any(|delivery| {
-                    delivery.destination == destination.name()
-                        && delivery.holds >= secret.generation
-                })
+                self.journal
+                    .delivery(destination.name())
+                    .is_some_and(|delivery| delivery.holds >= secret.generation)
             })
     }
 
     fn overlap(&self, rotation: &Rotation, revoke_at: Option<DateTime<Utc>>, ask: Ask) -> Next {
-        if !self.may_revoke(rotation) {
+        let old = rotation
+            .state
+            .old_key()
+            .and_then(|key_id| self.journal.secret(key_id));
+        if !old.is_some_and(|old| self.is_replaced(old)) {
             return Next::Rest;
         }
+        let current = self.journal.current().map(|secret| secret.key_id);
+        let superseded = rotation.state.new_key() != current;
         let step = Step::Revoke(rotation.id);
         match revoke_at {
             Some(at) if at > self.now => Next::Wait {
@@ -373,18 +392,16 @@ impl View<'_> {
             None if rotation.retry.failures == 0 && self.begins_now(ask) => {
                 self.mutation(&rotation.retry, step)
             }
-            None if rotation.retry.failures > 0 => self.mutation(&rotation.retry, step),
+            None if superseded || rotation.retry.failures > 0 => {
+                self.mutation(&rotation.retry, step)
+            }
             None => Next::Rest,
         }
     }
 
-    /// What of P2 and P3 can be told from the journal.
-    fn may_revoke(&self, rotation: &Rotation) -> bool {
-        let old = rotation
-            .state
-            .old_key()
-            .and_then(|key_id| self.journal.secret(key_id));
-        let (Some(old), Some(current)) = (old, self.journal.current()) else {
+    /// What of P2 and P3 can be told from the journal: whether nobody needs this secret any more.
+    fn is_replaced(&self, old: &Secret) -> bool {
+        let Some(current) = self.journal.current() else {
             return false;
         };
         old.role == Role::Previous
@@ -432,6 +449,8 @@ impl View<'_> {
             .current()
             .filter(|secret| secret.origin == Origin::Minted)
             .and_then(|secret| secret.starts_at)
+            // A date that the server got wrong holds nothing back (B9).
+            .filter(|at| *at <= self.now)
             .map_or(DateTime::UNIX_EPOCH, |at| at + Duration::from_secs(3600))
     }
 
@@ -459,13 +478,20 @@ impl View<'_> {
     }
 
     fn remove(&self, removal: &Removal) -> Next {
-        let known = self.journal.secret(removal.key_id);
-        let ours = known.is_some_and(|secret| secret.origin != Origin::Unchecked);
-        if self.journal.paused || !ours {
+        let Some(secret) = self.journal.secret(removal.key_id) else {
+            return Next::Rest;
+        };
+        if self.journal.paused || secret.origin == Origin::Unchecked {
             return Next::Rest;
         }
         if removal.called_at.is_none() {
-            return self.mutation(&removal.retry, Step::Remove(removal.key_id));
+            // P2 holds for every call, not for the first alone: destinations may have been
+            // declared since.
+            let may_go = secret.role == Role::Doomed || self.is_replaced(secret);
+            return match may_go {
+                true => self.mutation(&removal.retry, Step::Remove(removal.key_id)),
+                false => Next::Rest,
+            };
         }
         match self.next_read(&removal.absence) {
             Some(until) => Next::Wait {

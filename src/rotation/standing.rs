@@ -88,9 +88,9 @@ pub fn no_destination(at: DateTime<Utc>) -> Failure {
 /// Every ladder that stands above its first rung.
 pub fn open_retries(journal: &Journal) -> impl Iterator<Item = &Retry> {
     let rotations = journal.rotations.iter().map(|rotation| &rotation.retry);
-    let deliveries = journal
-        .deliveries
-        .iter()
+    let destinations = journal.declared.destinations.iter();
+    let deliveries = destinations
+        .filter_map(|spec| journal.delivery(spec.name()))
         .filter(|d| d.holds < d.wants)
         .map(|d| &d.retry);
     let removals = journal.removals.iter().map(|removal| &removal.retry);

@@ -14,12 +14,19 @@ use crate::store::{KeyFault, StoreFault};
 /// A "not found" that has lasted for so many tries is no propagation any more (B4).
 const LASTING: u32 = 5;
 
+/// Said of a new secret: the fault's own remedy is for one that a person gave.
+const PROVING_GOES_ON: &str = "nothing: a new secret can take long to be known everywhere, and \
+                               proving goes on";
+
 /// Why a step could not be done. It is journalled, and the step is tried again.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Trouble {
     /// Entra or Graph said no, or nothing.
     #[error("{0}")]
     Entra(#[from] Fault),
+    /// A new secret does not sign in yet. That is never permanent: `give_up` decides (A3).
+    #[error("{0}")]
+    Unproved(Fault),
     /// A destination did not take the secret.
     #[error("{0}")]
     Destination(#[from] DestinationFault),
@@ -72,7 +79,11 @@ impl Trouble {
             Self::Entra(fault) => {
                 let (code, permanent) = match fault.class() {
                     Class::Permanent => (fault.code(), true),
-                    Class::Propagation => (fault.code(), before.failures >= LASTING),
+                    Class::Propagation => {
+                        let code = fault.code();
+                        let lasting = lasts(before, &code);
+                        (code, lasting)
+                    }
                     Class::Throttled { .. } => (THROTTLED.to_owned(), false),
                     Class::Transient | Class::Concurrency | Class::Ambiguous => {
                         (fault.code(), false)
@@ -80,6 +91,11 @@ impl Trouble {
                 };
                 (code, fault.remedy(), permanent)
             }
+            Self::Unproved(fault) => match fault.class() {
+                Class::Permanent => (fault.code(), fault.remedy(), true),
+                Class::Throttled { .. } => (THROTTLED.to_owned(), None, false),
+                _ => (fault.code(), Some(PROVING_GOES_ON.to_owned()), false),
+            },
             Self::Destination(fault) => (fault.code.to_owned(), Some(fault.remedy.clone()), false),
             Self::Rule {
                 code,
@@ -99,22 +115,29 @@ impl Trouble {
 
     /// How long the server told us to wait.
     pub(crate) fn told(&self) -> Option<Duration> {
-        match self {
-            Self::Entra(fault) => match fault.class() {
-                Class::Throttled { wait } => Some(wait),
-                _ => None,
-            },
+        match self.fault()?.class() {
+            Class::Throttled { wait } => Some(wait),
             _ => None,
         }
     }
 
     /// Of the call that failed.
     pub(crate) fn client_request_id(&self) -> Option<String> {
+        self.fault()?.client_request_id.clone()
+    }
+
+    fn fault(&self) -> Option<&Fault> {
         match self {
-            Self::Entra(fault) => fault.client_request_id.clone(),
-            _ => None,
+            Self::Entra(fault) | Self::Unproved(fault) => Some(fault),
+            Self::Destination(_) | Self::Rule { .. } => None,
         }
     }
+}
+
+/// Whether the same has been said before, and the ladder has been climbed since.
+fn lasts(before: &Retry, code: &str) -> bool {
+    let same = before.last.as_ref().is_some_and(|last| last.code == code);
+    same && before.failures >= LASTING
 }
 
 /// What stops a pass: nothing can be journalled, or nobody may.

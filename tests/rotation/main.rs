@@ -3,5 +3,12 @@
 #![allow(missing_docs, reason = "nobody reads the documentation of a test")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod a_propagation;
+mod b_adding;
+mod g_processes;
+mod i_output;
+mod j_networks;
+mod k_orphans;
+mod manage;
 mod straight;
 mod world;

@@ -9,11 +9,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keywheel::clock::{Clock, VirtualClock};
 use keywheel::connection::{ConnectionName, Declared};
 use keywheel::entra::{Cloud, Entra, KeyId, TenantId};
-use keywheel::journal::{Actor, Event, Journal, Rotation};
+use keywheel::journal::{Actor, Event, Journal, Role, Rotation};
 use keywheel::rotation::adopt::{AdoptFault, Adopted, Candidate};
 use keywheel::rotation::advance::{Engine, Order, Stop, Tokens};
 use keywheel::rotation::observe::{Moment, Observer};
-use keywheel::sandbox::{Key, NewApplication, Options, Registered, Sandbox, SignIn};
+use keywheel::sandbox::{Key, Kind, NewApplication, Options, Registered, Sandbox, SignIn, Stage};
 use keywheel::settings::Settings;
 use keywheel::store::{HistoryFilter, Keys, SqliteStore, Store, master_key};
 use secrecy::{ExposeSecret, SecretString};
@@ -103,6 +103,88 @@ impl World {
         self.engine = engine;
     }
 
+    /// Other further tables of the settings; the process starts anew.
+    pub async fn configure(&mut self, more: &str) {
+        let config = self.folder.path().join("keywheel.toml");
+        std::fs::write(&config, settings_text(&self.sandbox.url(), more)).unwrap();
+        let settings = Arc::new(Settings::load(&config).unwrap());
+        let (store, engine) = engine(&settings, &self.clock, &self.heard).await;
+        self.store = store;
+        self.engine = engine;
+    }
+
+    /// The process dies at the first such call: nothing of it is left but what was committed.
+    pub async fn die_at(&mut self, name: &str, order: Order, kind: Kind, at: Stage) {
+        let here = Arc::new(tokio::sync::Notify::new());
+        let reached = here.clone();
+        self.sandbox.on_call(move |stage, call| {
+            let here = here.clone();
+            async move {
+                if stage == at && call.kind == kind {
+                    here.notify_one();
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        tokio::select! {
+            () = reached.notified() => {}
+            stop = self.advance(name, order) => panic!("it never came to {kind:?}: {stop:?}"),
+        }
+        self.sandbox.on_call(|_, _| async {});
+        self.restart().await;
+    }
+
+    /// As the service does it for that long: a pass whenever the next action has come. `check` is
+    /// called after each; how many there were is returned.
+    pub async fn serve(&self, name: &str, days: i64, mut check: impl AsyncFnMut(&Self)) -> usize {
+        let end = self.clock.now() + TimeDelta::days(days);
+        for pass in 0..1_000 {
+            let Some(at) = self
+                .journal(name)
+                .await
+                .next_action_at
+                .filter(|at| *at <= end)
+            else {
+                self.clock.set(end);
+                return pass;
+            };
+            self.clock.set(at.max(self.clock.now()));
+            self.advance(name, Order::DUE).await;
+            check(self).await;
+        }
+        panic!(
+            "a thousand passes in {days} days: {:?}",
+            self.journal(name).await
+        );
+    }
+
+    /// Secrets on an application whose value nobody holds, `foreign` ones aside.
+    pub async fn orphans(&self, name: &str, app: &Registered, foreign: &[KeyId]) -> Vec<KeyId> {
+        let journal = self.journal(name).await;
+        let held = |key_id: &KeyId| {
+            journal
+                .secret(*key_id)
+                .is_some_and(|s| s.role != Role::Doomed)
+        };
+        let mut keys = self.keys(app);
+        keys.retain(|key_id| !held(key_id) && !foreign.contains(key_id));
+        keys
+    }
+
+    /// The calls of a kind about an application so far.
+    pub fn count(&self, kind: Kind, application: &Registered) -> usize {
+        self.sandbox.calls_of(kind, application.client_id).len()
+    }
+
+    /// The code of the last failure of the newest rotation.
+    pub async fn last_code(&self, name: &str) -> Option<String> {
+        self.rotation(name)
+            .await
+            .retry
+            .last
+            .map(|failure| failure.code)
+    }
+
     /// An application that rotates itself, with a secret of 60 days.
     pub fn application(&self, name: &str) -> Registered {
         let end = self.clock.now() + TimeDelta::days(60);
@@ -171,6 +253,12 @@ impl World {
             .await
     }
 
+    /// A rotation by hand that sits through no wait.
+    pub async fn rotate_once(&self, name: &str) -> Stop {
+        self.advance(name, Order::rotate(None, false, Duration::ZERO))
+            .await
+    }
+
     /// What is due, sitting through every wait but overlaps and due times.
     pub async fn due(&self, name: &str) -> Stop {
         let order = Order {
@@ -235,6 +323,11 @@ impl World {
     pub fn holds(&self, application: &Registered, file: &Path, key_id: KeyId) -> bool {
         let value = std::fs::read_to_string(file).unwrap_or_default();
         self.key(application, key_id).value.expose_secret() == value
+    }
+
+    /// Whether nothing was adopted.
+    pub async fn store_is_empty(&self) -> bool {
+        self.store.journals().await.unwrap().is_empty()
     }
 
     /// What happened, by action.

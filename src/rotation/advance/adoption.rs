@@ -5,8 +5,10 @@ use secrecy::SecretString;
 use super::{Engine, Pass};
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
-use crate::journal::{Journal, Origin, Retry, Role, Rotation, RotationId, Secret, State, Trigger};
-use crate::rotation::adopt::{AdoptFault, Adopted, current_of};
+use crate::journal::{
+    Delivery, Journal, Origin, Retry, Role, Rotation, RotationId, Secret, State, Trigger,
+};
+use crate::rotation::adopt::{AdoptFault, Adopted, current_of, secret_expired};
 use crate::rotation::plan::Terms;
 use crate::rotation::trouble::{AdvanceFault, Halt};
 use crate::store::Change;
@@ -42,40 +44,59 @@ impl Pass<'_> {
         Ok(Some(self.journal().await?))
     }
 
-    /// What is written when a person gives another secret: it follows the current one as one of a
-    /// rotation would, so that destinations get it and the old one goes after the overlap.
-    fn follow(&self, journal: &Journal, terms: &Terms, given: Secret) -> Vec<Change> {
-        let generation = journal
-            .secrets
-            .iter()
-            .map(|secret| secret.generation)
-            .max()
-            .unwrap_or(0);
-        let new = Secret {
-            generation: generation + 1,
-            ..given
+    /// What is written beside another secret that a person gives: it follows the current one as
+    /// one of a rotation would, so that destinations get it and the old one goes after the overlap.
+    fn follow(&self, journal: &Journal, terms: &Terms, new: &Secret) -> Vec<Change> {
+        let mut changes = self.want_everywhere(journal, new.generation);
+        changes.push(self.due_with(journal, terms, new));
+        let Some(current) = journal.current() else {
+            return changes;
         };
-        let mut changes = Vec::new();
-        if let Some(current) = journal.current() {
-            let old = Secret {
+        // A rotation that was about to remove the very secret that is given is turned round.
+        let retiring = journal
+            .rotations
+            .iter()
+            .find(|rotation| rotation.state.old_key() == Some(new.key_id));
+        let (id, started_at) = retiring.map_or_else(
+            || {
+                (
+                    RotationId(self.ulid()),
+                    crate::clock::whole_seconds(self.now()),
+                )
+            },
+            |rotation| (rotation.id, rotation.started_at),
+        );
+        changes.extend([
+            Change::Secret(Secret {
                 role: Role::Previous,
                 ..current.clone()
-            };
-            changes.push(Change::Rotation(Rotation {
-                id: RotationId(self.ulid()),
+            }),
+            Change::Rotation(Rotation {
+                id,
                 trigger: Trigger::Manual,
-                started_at: crate::clock::whole_seconds(self.now()),
+                started_at,
                 overlap: terms.policy.overlap,
                 state: State::Promoted {
                     new: new.key_id,
-                    old: old.key_id,
+                    old: current.key_id,
                 },
                 retry: Retry::default(),
-            }));
-            changes.push(Change::Secret(old));
-        }
-        changes.extend(self.want_everywhere(journal, new.generation));
+            }),
+        ]);
         changes
+    }
+
+    /// Those that hold the current secret are to get it again: its value was corrected.
+    fn hand_out_anew(&self, journal: &Journal) -> Vec<Change> {
+        let generation = journal.current().map_or(0, |current| current.generation);
+        let holders = journal.deliveries.iter().filter(|d| d.holds >= generation);
+        let anew = holders.map(|delivery| {
+            Change::Delivery(Delivery {
+                holds: 0,
+                ..delivery.clone()
+            })
+        });
+        anew.collect()
     }
 }
 
@@ -109,26 +130,38 @@ impl Engine {
             .await?;
         let given = current_of(&findings.password, &value, Origin::Adopted);
         let key_id = given.key_id;
+        if journal.removals.iter().any(|r| r.key_id == key_id) {
+            return Err(AdvanceFault::Refused {
+                code: "being-removed",
+                message: format!("Key ID {key_id} is being removed; give another secret"),
+                person: true,
+            }
+            .into());
+        }
+        let current = journal.current();
+        let same = current.is_some_and(|current| current.key_id == key_id);
+        if !same && given.expires_at.is_some_and(|at| at <= self.clock.now()) {
+            return Err(Halt::from(secret_expired(name)).into());
+        }
+        let newest = journal.secrets.iter().map(|secret| secret.generation).max();
+        let known = journal.secret(key_id);
+        let kept = Secret {
+            generation: match current {
+                Some(current) if same => current.generation,
+                _ => newest.unwrap_or(0) + 1,
+            },
+            origin: match known.map(|secret| secret.origin) {
+                Some(Origin::Minted) => Origin::Minted,
+                _ => Origin::Adopted,
+            },
+            attempt: known.and_then(|secret| secret.attempt),
+            ..given
+        };
         let sealed = self.keys.seal(journal.id, key_id, &value);
-        let same = journal
-            .current()
-            .is_some_and(|current| current.key_id == key_id);
-        let (kept, mut changes) = if same {
-            let generation = journal.current().map_or(1, |current| current.generation);
-            (
-                Secret {
-                    generation,
-                    ..given
-                },
-                Vec::new(),
-            )
+        let mut changes = if same {
+            pass.hand_out_anew(&journal)
         } else {
-            let known = journal.secrets.iter().map(|secret| secret.generation).max();
-            let kept = Secret {
-                generation: known.unwrap_or(0) + 1,
-                ..given.clone()
-            };
-            (kept, pass.follow(&journal, &terms, given))
+            pass.follow(&journal, &terms, &kept)
         };
         let mut event = pass.event("readopted");
         event.key_id = Some(key_id);

@@ -8,7 +8,7 @@ use super::{Engine, Order, Pass, Stop};
 use crate::clock::Span;
 use crate::connection::{ConnectionName, Overlap};
 use crate::entra::KeyId;
-use crate::journal::{Delivery, Journal, Removal, Retry, Role, Rotation, Secret, State};
+use crate::journal::{Delivery, Journal, Origin, Removal, Retry, Role, Rotation, Secret, State};
 use crate::rotation::plan::Ask;
 use crate::rotation::trouble::{AdvanceFault, Halt};
 use crate::store::Change;
@@ -48,26 +48,31 @@ impl Engine {
             return Ok(Stop::Busy);
         };
         let journal = pass.journal().await?;
+        if journal.paused {
+            return Err(refused(
+                "paused",
+                format!("{name} is paused, and nothing is revoked meanwhile; resume it first"),
+            ));
+        }
         let changes = match which {
-            Which::Previous => pass.end_overlaps(&journal),
+            Which::Previous => pass.revocations(&journal)?,
             Which::Key {
                 key_id,
                 accept_outage,
-            } => pass.revocation(&journal, key_id, accept_outage)?,
+            } => pass.revocation(&journal, key_id, accept_outage).await?,
         };
-        if !changes.is_empty() {
-            let mut event = pass.event("revoke-asked");
-            if let Which::Key { key_id, .. } = which {
-                event.key_id = Some(key_id);
-            }
-            pass.commit([changes, vec![Change::Record(event)]].concat())
-                .await?;
+        let mut event = pass.event("revoke-asked");
+        if let Which::Key { key_id, .. } = which {
+            event.key_id = Some(key_id);
         }
-        pass.run(Order {
+        pass.commit([changes, vec![Change::Record(event)]].concat())
+            .await?;
+        let order = Order {
             clear_backoff: true,
             ..Order::resume(patience)
-        })
-        .await
+        };
+        pass.prepare(order).await?;
+        pass.run(order).await
     }
 
     /// Hands the current secret out again, to one destination or to all.
@@ -125,16 +130,35 @@ impl Engine {
             return Ok(Stop::Busy);
         };
         let journal = pass.journal().await?;
-        let changes = match pass.turn_back(&journal).await {
-            Ok(changes) => changes,
-            Err(Halt::Fatal(fault)) => return Err(fault),
-            Err(Halt::Trouble(trouble)) => {
-                return Err(refused("rollback-refused", trouble.to_string()));
-            }
+        if let Some(pending) = journal.unpromoted() {
+            let state = pending.state.name();
+            return Err(refused(
+                "rotation-under-way",
+                format!("a rotation of {name} stands at {state}; let it end first"),
+            ));
+        }
+        let back = pass.way_back(&journal).await?;
+        let Some(back) = back else {
+            return Err(refused(
+                "nothing-to-roll-back-to",
+                format!("{name} has no previous secret that still lives"),
+            ));
         };
+        let mut event = pass.event("rolled-back");
+        event.rotation_id = Some(back.rotation.id);
+        event.key_id = Some(back.previous.key_id);
+        let mut changes = pass.turn_back(&journal, back)?;
+        changes.push(Change::Record(event));
         pass.commit(changes).await?;
         pass.run(Order::resume(patience)).await
     }
+}
+
+/// The newest rotation, and the secret that it replaced.
+struct WayBack {
+    rotation: Rotation,
+    current: Secret,
+    previous: Secret,
 }
 
 impl Pass<'_> {
@@ -147,6 +171,11 @@ impl Pass<'_> {
             let mut prepared = rotation.clone();
             if order.clear_backoff {
                 prepared.retry = prepared.retry.cleared();
+            }
+            if let Ask::Rotate(Some(overlap)) = order.ask
+                && rotation.state.effective().is_unpromoted()
+            {
+                prepared.overlap = overlap;
             }
             if order.revoke_now {
                 prepared = hurried(prepared, now);
@@ -168,63 +197,125 @@ impl Pass<'_> {
         }
     }
 
-    fn revocation(
+    /// All previous secrets; what consumers still need makes it a refusal, not a silent nothing.
+    fn revocations(&self, journal: &Journal) -> Result<Vec<Change>, AdvanceFault> {
+        let changes = self.end_overlaps(journal);
+        let needed = journal.rotations.iter().find_map(|rotation| {
+            let effective = rotation.state.effective();
+            matches!(effective, State::Promoted { .. } | State::Delivering { .. })
+                .then(|| rotation.state.old_key())
+                .flatten()
+        });
+        match needed {
+            Some(key_id) if changes.is_empty() => Err(self.still_needed(key_id)),
+            _ => Ok(changes),
+        }
+    }
+
+    async fn revocation(
         &self,
         journal: &Journal,
         key_id: KeyId,
         accept_outage: bool,
     ) -> Result<Vec<Change>, AdvanceFault> {
-        let Some(secret) = journal.secret(key_id) else {
+        let name = &self.name;
+        let ours = journal
+            .secret(key_id)
+            .filter(|secret| secret.origin != Origin::Unchecked);
+        let Some(secret) = ours else {
             return Err(refused(
                 "not-ours",
-                format!(
-                    "Key ID {key_id} is not one of {}: nothing was removed",
-                    self.name
-                ),
+                format!("Key ID {key_id} is not one of {name}: nothing was removed"),
             ));
         };
-        let retiring = journal
-            .rotations
-            .iter()
-            .find(|r| r.state.old_key() == Some(key_id));
-        match (secret.role, retiring) {
-            (Role::Doomed, _) => Ok(cleared_removals(journal).collect()),
-            (Role::Previous, Some(rotation)) if !accept_outage => {
-                let State::Overlapping { new, old, .. } = *rotation.state.effective() else {
-                    return Err(refused(
-                        "still-needed",
-                        format!(
-                            "a required destination of {} does not have the new secret yet; \
-                             --accept-outage removes {key_id} all the same",
-                            self.name
-                        ),
-                    ));
-                };
-                let revoke_at = Some(crate::clock::whole_seconds(self.now()));
-                let state = State::Overlapping {
-                    new,
-                    old,
-                    revoke_at,
-                };
-                Ok(vec![Change::Rotation(Rotation {
-                    state,
-                    ..rotation.clone()
-                })])
-            }
-            _ if accept_outage => Ok(self.doom(journal, secret)),
-            (Role::Pending, _) => Err(refused(
+        match secret.role {
+            // It is on its way; only its backoff is cleared.
+            Role::Doomed => Ok(Vec::new()),
+            Role::Current if accept_outage => self.give_up_current(journal).await,
+            Role::Previous | Role::Pending if accept_outage => Ok(self.doom(journal, secret)),
+            Role::Previous => self.retirement(journal, key_id),
+            Role::Pending => Err(refused(
                 "still-pending",
                 format!("{key_id} is being proved; --accept-outage removes it all the same"),
             )),
-            _ => Err(refused(
+            Role::Current => Err(refused(
                 "current-secret",
                 format!(
-                    "{key_id} is the secret that consumers of {} use; --accept-outage removes it \
-                     all the same",
-                    self.name
+                    "{key_id} is the secret that consumers of {name} use; --accept-outage makes \
+                     the previous one current again and removes it"
                 ),
             )),
         }
+    }
+
+    /// The end of a previous secret, P2's last look included.
+    fn retirement(&self, journal: &Journal, key_id: KeyId) -> Result<Vec<Change>, AdvanceFault> {
+        let retiring = journal
+            .rotations
+            .iter()
+            .find(|rotation| rotation.state.old_key() == Some(key_id));
+        let Some(rotation) = retiring else {
+            return Ok(vec![Change::Removal(self.removal(key_id))]);
+        };
+        match rotation.state.effective() {
+            State::Overlapping { .. } => {
+                let now = crate::clock::whole_seconds(self.now());
+                Ok(vec![Change::Rotation(hurried(rotation.clone(), now))])
+            }
+            State::Revoking { .. } => Ok(Vec::new()),
+            _ => Err(self.still_needed(key_id)),
+        }
+    }
+
+    fn still_needed(&self, key_id: KeyId) -> AdvanceFault {
+        refused(
+            "still-needed",
+            format!(
+                "a required destination of {} does not have the new secret yet; `--key-id \
+                 {key_id} --accept-outage` removes the old one all the same",
+                self.name
+            ),
+        )
+    }
+
+    /// Removes the current secret. The previous one is current again, so that there always is one;
+    /// the last one that works is never removed (P3).
+    async fn give_up_current(&self, journal: &Journal) -> Result<Vec<Change>, AdvanceFault> {
+        let Some(WayBack {
+            rotation,
+            current,
+            previous,
+        }) = self.way_back(journal).await?
+        else {
+            return Err(refused(
+                "last-usable",
+                format!(
+                    "it is the last secret of {} that works: make another first, with `keywheel \
+                     rotate {} --revoke-now`",
+                    self.name, self.name
+                ),
+            ));
+        };
+        let (new, old) = (previous.key_id, current.key_id);
+        let back = WayBack {
+            rotation: rotation.clone(),
+            current: current.clone(),
+            previous,
+        };
+        let mut changes = self.turn_back(journal, back)?;
+        changes.extend([
+            Change::Secret(Secret {
+                role: Role::Doomed,
+                ..current
+            }),
+            Change::Rotation(Rotation {
+                state: State::Revoking { new, old },
+                retry: Retry::default(),
+                ..rotation
+            }),
+            Change::Removal(self.removal(old)),
+        ]);
+        Ok(changes)
     }
 
     /// Removes a secret without P2's look; a rotation that it belongs to ends with it.
@@ -251,60 +342,74 @@ impl Pass<'_> {
         changes
     }
 
-    /// The newest rotation, turned round: its old secret is the current one again.
-    async fn turn_back(&self, journal: &Journal) -> Result<Vec<Change>, Halt> {
-        let current = journal.current();
-        let rotation = journal.rotations.iter().rev().find(|rotation| {
-            !matches!(rotation.state.effective(), State::Revoking { .. })
-                && rotation.state.old_key().is_some()
-                && rotation.state.new_key() == current.map(|secret| secret.key_id)
-        });
-        let previous = rotation
-            .and_then(|r| r.state.old_key())
-            .and_then(|key| journal.secret(key));
-        let (Some(rotation), Some(previous), Some(current)) = (rotation, previous, current) else {
-            return Err(refused(
-                "nothing-to-roll-back-to",
-                format!("{} has no previous secret that still lives", self.name),
-            )
-            .into());
+    /// The secret before the current one, if it still lives and signs in.
+    async fn way_back(&self, journal: &Journal) -> Result<Option<WayBack>, AdvanceFault> {
+        let Some(current) = journal.current() else {
+            return Ok(None);
         };
-        if let Some(pending) = journal.unpromoted() {
-            let state = pending.state.name();
-            return Err(refused(
-                "rotation-under-way",
-                format!(
-                    "a rotation of {} stands at {state}; let it end first",
-                    self.name
-                ),
-            )
-            .into());
+        let newest = journal.rotations.iter().rev().find(|rotation| {
+            !matches!(rotation.state.effective(), State::Revoking { .. })
+                && rotation.state.new_key() == Some(current.key_id)
+        });
+        let previous = newest
+            .and_then(|rotation| rotation.state.old_key())
+            .and_then(|key_id| journal.secret(key_id))
+            .filter(|secret| secret.role == Role::Previous);
+        let (Some(rotation), Some(previous)) = (newest, previous) else {
+            return Ok(None);
+        };
+        match self.signs_in(journal, previous.key_id).await {
+            Ok(()) => Ok(Some(WayBack {
+                rotation: rotation.clone(),
+                current: current.clone(),
+                previous: previous.clone(),
+            })),
+            Err(Halt::Fatal(fault)) => Err(fault),
+            Err(Halt::Trouble(trouble)) => Err(refused(
+                "rollback-refused",
+                format!("the previous secret does not sign in: {trouble}"),
+            )),
         }
+    }
+
+    async fn signs_in(&self, journal: &Journal, key_id: KeyId) -> Result<(), Halt> {
         let terms = self.engine.terms(journal)?;
-        let value = self.stored(journal, previous.key_id).await?;
-        self.prove_once(journal, &terms, &value).await?;
+        let value = self.stored(journal, key_id).await?;
+        self.prove_once(journal, &terms, &value).await
+    }
+
+    /// The rotation, turned round: its old secret is the current one again, and the other one goes
+    /// after an overlap of its own.
+    fn turn_back(
+        &self,
+        journal: &Journal,
+        WayBack {
+            rotation,
+            current,
+            previous,
+        }: WayBack,
+    ) -> Result<Vec<Change>, AdvanceFault> {
+        let terms = self.engine.terms(journal)?;
         let generation = current.generation + 1;
         let (old, new) = (current.key_id, previous.key_id);
-        let mut event = self.event("rolled-back");
-        event.rotation_id = Some(rotation.id);
-        event.key_id = Some(new);
         let mut changes = self.want_everywhere(journal, generation);
         changes.extend([
+            self.due_with(journal, &terms, &previous),
             Change::Secret(Secret {
                 role: Role::Previous,
-                ..current.clone()
+                ..current
             }),
             Change::Secret(Secret {
                 role: Role::Current,
                 generation,
-                ..previous.clone()
+                ..previous
             }),
             Change::Rotation(Rotation {
+                overlap: terms.policy.overlap,
                 state: State::Promoted { new, old },
                 retry: Retry::default(),
-                ..rotation.clone()
+                ..rotation
             }),
-            Change::Record(event),
         ]);
         Ok(changes)
     }

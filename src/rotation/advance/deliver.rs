@@ -3,10 +3,11 @@
 use secrecy::SecretString;
 
 use super::Pass;
-use crate::destination::{self, Parcel};
+use crate::connection::DestinationSpec;
+use crate::destination::{self, DestinationFault, Parcel};
 use crate::journal::{Delivery, Journal, Retry, Secret};
 use crate::rotation::observe::Moment;
-use crate::rotation::plan::Terms;
+use crate::rotation::plan::{Terms, is_urgent};
 use crate::rotation::trouble::Halt;
 use crate::store::Change;
 
@@ -26,10 +27,7 @@ impl Pass<'_> {
         let (Some(spec), Some(current)) = (spec, journal.current()) else {
             return Ok(());
         };
-        let known = journal
-            .deliveries
-            .iter()
-            .find(|delivery| delivery.destination == name);
+        let known = journal.delivery(name);
         let value = self.stored(journal, current.key_id).await?;
         if known.is_some_and(|delivery| delivery.retry.failures > 0) {
             // Time has passed since it was proved: what no longer signs in is not handed out.
@@ -44,7 +42,7 @@ impl Pass<'_> {
             wants: current.generation,
             holds: current.generation,
             taken_at: Some(self.now()),
-            retry: Retry::default(),
+            retry: known.map(after_delivery).unwrap_or_default(),
         };
         let mut event = self.event("delivered");
         event.key_id = Some(current.key_id);
@@ -59,29 +57,65 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Whether every destination can be written, found out before anything is changed (C9).
+    /// Whether every required destination can be written, found out before anything is changed
+    /// (C9). Near the end of the current secret those that can are not kept waiting (P8).
     pub(super) async fn check_destinations(&self, journal: &Journal) -> Result<(), Halt> {
-        for spec in &journal.declared.destinations {
+        if is_urgent(journal, self.now()) {
+            return Ok(());
+        }
+        for spec in journal
+            .declared
+            .destinations
+            .iter()
+            .filter(|d| d.required())
+        {
             destination::open(spec)?.check().await?;
         }
         Ok(())
     }
 
-    /// Destinations that can be read and do not hold the current secret any more (H6).
-    pub(super) async fn overwritten(&self, journal: &Journal) -> Result<Vec<String>, Halt> {
+    /// Destinations that took the current secret, can be read, and do not hold it any more (H6).
+    pub(super) async fn overwritten<'j>(
+        &self,
+        journal: &'j Journal,
+    ) -> Result<Vec<(&'j DestinationSpec, &'j Delivery)>, Halt> {
         let Some(current) = journal.current() else {
             return Ok(Vec::new());
         };
         let value = self.stored(journal, current.key_id).await?;
+        let parcel = parcel(journal, current, value);
         let mut lost = Vec::new();
         for spec in &journal.declared.destinations {
-            let destination = destination::open(spec)?;
-            let parcel = parcel(journal, current, value.clone());
-            if destination.holds(&parcel).await? == Some(false) {
-                lost.push(spec.name().to_owned());
+            let delivery = journal.delivery(spec.name());
+            let Some(delivery) = delivery.filter(|d| d.holds >= current.generation) else {
+                continue;
+            };
+            match holds(spec, &parcel).await {
+                Ok(Some(false)) => lost.push((spec, delivery)),
+                Err(fault) if spec.required() => return Err(fault.into()),
+                _ => {}
             }
         }
         Ok(lost)
+    }
+}
+
+async fn holds(spec: &DestinationSpec, parcel: &Parcel) -> Result<Option<bool>, DestinationFault> {
+    destination::open(spec)?.holds(parcel).await
+}
+
+/// The code of a destination that something else writes to.
+pub(super) const OVERWRITTEN: &str = "destination-overwritten";
+
+/// What is left of a ladder once the secret is taken: where something else keeps writing there,
+/// the next time waits longer (H6).
+fn after_delivery(delivery: &Delivery) -> Retry {
+    match &delivery.retry.last {
+        Some(failure) if failure.code == OVERWRITTEN => Retry {
+            not_before: None,
+            ..delivery.retry.clone()
+        },
+        _ => Retry::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use ulid::Ulid;
 use super::Pass;
 use super::write::rotation;
 use crate::connection::{OnLimit, Overlap};
-use crate::entra::{Answer, Application, Fault, FaultKind, Minted, ObjectId, Token};
+use crate::entra::{Answer, Application, Fault, FaultKind, Minted, ObjectId, Operation, Token};
 use crate::journal::{
     Absence, AttemptName, Event, Journal, Origin, Outcome, Retry, Role, Rotation, RotationId,
     Secret, State, Trigger, Watch,
@@ -122,15 +122,21 @@ impl Pass<'_> {
         attempt: AttemptName,
         trouble: &Trouble,
     ) -> Vec<Change> {
-        let made_nothing = !matches!(trouble, Trouble::Entra(fault) if !fault.made_nothing());
-        if made_nothing {
+        // What failed on the way to the call has certainly made nothing.
+        let lost = matches!(trouble, Trouble::Entra(fault)
+            if fault.during == Operation::Add && !fault.made_nothing());
+        if !lost {
             let state = State::Intended {
                 attempt,
                 outcome: Outcome::NotMade,
             };
-            let mut changes = self.make_room(journal, terms, trouble);
-            changes.extend(self.failed(journal, rotation, state, trouble));
-            return changes;
+            return match self.make_room(journal, terms, trouble) {
+                Some(mut changes) => {
+                    changes.extend(self.failed(journal, rotation, state, &making_room()));
+                    changes
+                }
+                None => self.failed(journal, rotation, state, trouble),
+            };
         }
         let state = rotation.state.clone();
         let mut changes = self.failed(journal, rotation, state, trouble);
@@ -143,7 +149,13 @@ impl Pass<'_> {
     }
 
     /// Where the connection says so, a full application gives up a previous secret of ours early.
-    fn make_room(&self, journal: &Journal, terms: &Terms, trouble: &Trouble) -> Vec<Change> {
+    /// `None`: there will be no room by our doing.
+    fn make_room(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        trouble: &Trouble,
+    ) -> Option<Vec<Change>> {
         let full = matches!(
             trouble,
             Trouble::Entra(Fault {
@@ -151,10 +163,16 @@ impl Pass<'_> {
                 ..
             })
         );
-        if !full || terms.policy.on_limit != OnLimit::RevokePrevious {
-            return Vec::new();
+        if !full {
+            return None;
         }
-        self.end_overlaps(journal)
+        let ended = match terms.policy.on_limit {
+            OnLimit::RevokePrevious => self.end_overlaps(journal),
+            OnLimit::Block => Vec::new(),
+        };
+        // What is just being removed makes room too.
+        let room = !ended.is_empty() || !journal.removals.is_empty();
+        room.then_some(ended)
     }
 
     /// Everything that is looked at before the call, and the call.
@@ -424,4 +442,13 @@ impl Pass<'_> {
     pub(super) fn ulid(&self) -> Ulid {
         Ulid::from_datetime(self.now().into())
     }
+}
+
+/// Said in place of the limit while it is only a question of minutes.
+fn making_room() -> Trouble {
+    Trouble::passing_rule(
+        "making-room",
+        "the application holds as many secrets as it may; one of ours is being removed from it",
+        "nothing: the next try finds room",
+    )
 }

@@ -16,6 +16,10 @@ use crate::store::Change;
 /// After a refusal it is not tried again at once, whatever the spacing of successes.
 const AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
+/// The longer a secret has been refused, the rarer it is tried: a pass of 20 minutes is about 80
+/// calls, and what begins to work is noticed a twentieth of that time later at most.
+const RARER: u32 = 20;
+
 impl Pass<'_> {
     /// Signs in with the new secret until that has worked N times in a row, for one pass.
     pub(super) async fn prove(
@@ -29,7 +33,8 @@ impl Pass<'_> {
             return Ok(());
         };
         self.prove_secret(journal, terms, new, terms.verification.timeout.0)
-            .await?;
+            .await
+            .map_err(unproved)?;
         rotation.state = State::Verified { new };
         rotation.retry = Retry::default();
         let mut event = self.event("verified");
@@ -52,7 +57,8 @@ impl Pass<'_> {
         let application = self.application(journal, terms);
         let needed = terms.verification.successes;
         let spacing = terms.verification.spacing.0;
-        let until = self.now() + timeout;
+        let began = self.now();
+        let until = began + timeout;
         let mut in_a_row = 0;
         loop {
             let pause = match self.engine.entra.prove(&application, &secret).await {
@@ -67,7 +73,8 @@ impl Pass<'_> {
                 Err(fault) => {
                     // One refusal by one replica begins the count anew (A2).
                     in_a_row = 0;
-                    let pause = pause_after(&fault, spacing);
+                    let refused_for = (self.now() - began).to_std().unwrap_or_default();
+                    let pause = pause_after(&fault, spacing.max(refused_for / RARER));
                     match pause {
                         Some(pause) if self.now() + pause < until => {
                             self.tell(&Moment::NotYet);
@@ -110,6 +117,17 @@ impl Pass<'_> {
             Ok(_) => Ok(()),
             Err(fault) => Err(Trouble::from(fault).into()),
         }
+    }
+}
+
+/// A refusal of a new secret says that it is slow, not that it is bad.
+fn unproved(halt: Halt) -> Halt {
+    match halt {
+        Halt::Trouble(trouble) => match *trouble {
+            Trouble::Entra(fault) => Trouble::Unproved(fault).into(),
+            trouble => trouble.into(),
+        },
+        fatal => fatal,
     }
 }
 

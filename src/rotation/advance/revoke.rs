@@ -5,14 +5,16 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Pass;
+use super::deliver::OVERWRITTEN;
 use super::write::{rotation, waits_for};
-use crate::entra::{Application, FaultKind, KeyId, ObjectId, Token};
+use crate::connection::DestinationSpec;
+use crate::entra::{Answer, Application, FaultKind, KeyId, ObjectId, Token};
 use crate::journal::{
     Absence, AttemptName, Delivery, Failure, Journal, Origin, Outcome, Removal, Retry, Role,
-    Rotation, RotationId, State, Watch,
+    Rotation, RotationId, Secret, State, Watch,
 };
 use crate::rotation::observe::Moment;
-use crate::rotation::plan::{Terms, YOUNG, is_absent, is_urgent};
+use crate::rotation::plan::{ABSENT_READS, Terms, YOUNG, is_absent, is_urgent};
 use crate::rotation::trouble::{Halt, Trouble};
 use crate::store::Change;
 
@@ -26,8 +28,8 @@ const WATCH_STEPS: [(Duration, Duration); 3] = [
     (WATCH_FOR, Duration::from_secs(86_400)),
 ];
 
-/// A current key that so many looks in a row did not list has vanished.
-const VANISHED: u32 = 3;
+/// The code of a key that is listed long after it was removed.
+const STILL_LISTED: &str = "still-listed";
 
 impl Pass<'_> {
     /// P2's last look, and the first call that removes the old secret.
@@ -47,12 +49,16 @@ impl Pass<'_> {
             return Ok(());
         };
         let lost = self.overwritten(journal).await?;
-        if !lost.is_empty() {
-            return self.deliver_anew(journal, rotation, new, old, &lost).await;
+        let mut changes = self.deliver_anew(journal, id, &lost);
+        if lost.iter().any(|(spec, _)| spec.required()) {
+            rotation.state = State::Delivering { new, old };
+            changes.push(Change::Rotation(rotation));
+            return Ok(self.commit(changes).await?);
         }
-        let (token, object_id) = self
-            .last_look(journal, terms, revoke_at, rotation.retry.failures)
-            .await?;
+        if !changes.is_empty() {
+            self.commit(changes).await?;
+        }
+        let (token, object_id) = self.last_look(journal, terms, revoke_at).await?;
         rotation.state = State::Revoking { new, old };
         rotation.retry = Retry::default();
         let mut removal = self.removal(old);
@@ -81,16 +87,12 @@ impl Pass<'_> {
         journal: &Journal,
         terms: &Terms,
         revoke_at: Option<DateTime<Utc>>,
-        failures: u32,
     ) -> Result<(Token, ObjectId), Halt> {
         let Some(current) = journal.current() else {
             return Err(no_current().into());
         };
         let token = self.sign_in(journal, terms).await?;
-        let answer = self.read(journal, &token).await?;
-        if !lists(&answer.value, current.key_id) {
-            return Err(vanished(current.key_id, failures).into());
-        }
+        let answer = self.read_listing(journal, terms, &token, current).await?;
         if let Some(revoke_at) = revoke_at
             && answer.date.is_none_or(|date| date < revoke_at)
         {
@@ -106,25 +108,43 @@ impl Pass<'_> {
         Ok((token, answer.value.object_id))
     }
 
-    /// Something else wrote over a destination: it gets the current secret again, on its backoff,
-    /// and the old secret stays.
-    async fn deliver_anew(
+    /// A read that lists the current secret. One that does not proves nothing; several in a row
+    /// over the absence window do.
+    async fn read_listing(
         &self,
         journal: &Journal,
-        mut rotation: Rotation,
-        new: KeyId,
-        old: KeyId,
-        lost: &[String],
-    ) -> Result<(), Halt> {
+        terms: &Terms,
+        token: &Token,
+        current: &Secret,
+    ) -> Result<Answer<Application>, Halt> {
+        let window = terms.graph.absence_window.0;
+        let mut absence = Absence::default();
+        loop {
+            let answer = self.read(journal, token).await?;
+            if lists(&answer.value, current.key_id) {
+                return Ok(answer);
+            }
+            absence = absence.read_absent(self.now());
+            if is_absent(&absence, window) {
+                return Err(vanished(current, self.now()).into());
+            }
+            self.engine.clock.sleep(window / ABSENT_READS).await;
+        }
+    }
+
+    /// Something else wrote over these destinations: they get the current secret again, each on
+    /// its backoff.
+    fn deliver_anew(
+        &self,
+        journal: &Journal,
+        id: RotationId,
+        lost: &[(&DestinationSpec, &Delivery)],
+    ) -> Vec<Change> {
         let mut changes = Vec::new();
-        for delivery in journal
-            .deliveries
-            .iter()
-            .filter(|d| lost.contains(&d.destination))
-        {
+        for (_, delivery) in lost {
             let failure = Failure {
                 at: self.now(),
-                code: "destination-overwritten".into(),
+                code: OVERWRITTEN.into(),
                 message: format!(
                     "destination {} no longer holds the secret that was delivered to it",
                     delivery.destination
@@ -132,20 +152,18 @@ impl Pass<'_> {
                 remedy: Some("find out what else writes there, and stop it".into()),
                 permanent: false,
             };
-            let mut event = self.event("destination-overwritten");
-            event.rotation_id = Some(rotation.id);
+            let mut event = self.event(OVERWRITTEN);
+            event.rotation_id = Some(id);
             changes.push(Change::Record(event));
             changes.push(Change::Delivery(Delivery {
                 holds: 0,
                 retry: delivery
                     .retry
                     .after(failure, None, is_urgent(journal, self.now())),
-                ..delivery.clone()
+                ..(*delivery).clone()
             }));
         }
-        rotation.state = State::Delivering { new, old };
-        changes.push(Change::Rotation(rotation));
-        Ok(self.commit(changes).await?)
+        changes
     }
 
     /// Calls `removePassword`.
@@ -163,8 +181,7 @@ impl Pass<'_> {
             return Err(not_ours(key_id).into());
         }
         let (token, object_id) = if secret.role == Role::Previous {
-            self.last_look(journal, terms, None, removal.retry.failures)
-                .await?
+            self.last_look(journal, terms, None).await?
         } else {
             let token = self.sign_in(journal, terms).await?;
             match journal.object_id {
@@ -177,7 +194,11 @@ impl Pass<'_> {
         };
         self.commit(vec![Change::Mutated(self.now())]).await?;
         self.call(&token, object_id, &mut removal).await?;
-        Ok(self.commit(vec![Change::Removal(removal)]).await?)
+        let mut changes = vec![Change::Removal(removal.clone())];
+        if removal.retry.failures == 0 {
+            changes.extend(unblocked(journal, key_id));
+        }
+        Ok(self.commit(changes).await?)
     }
 
     async fn call(
@@ -206,7 +227,7 @@ impl Pass<'_> {
         }
         removal.called_at = Some(self.now());
         removal.absence = Absence::default();
-        removal.retry = Retry::default();
+        removal.retry = answered(&removal.retry);
         Ok(())
     }
 
@@ -225,7 +246,13 @@ impl Pass<'_> {
             return self.still_listed(removal).await;
         }
         removal.absence = removal.absence.read_absent(now);
-        if !is_absent(&removal.absence, terms.graph.absence_window.0) {
+        removal.retry = Retry::default();
+        // No answer but "not found", and replicas may not know the key yet. One that was minted is
+        // looked for by its name from here on; one that was adopted has none that tells.
+        let secret = journal.secret(key_id);
+        let nameless = secret.filter(|secret| secret.attempt.is_none());
+        let unknown = !removal.acknowledged && nameless.is_some_and(|it| is_young(it, now));
+        if unknown || !is_absent(&removal.absence, terms.graph.absence_window.0) {
             return Ok(self.commit(vec![Change::Removal(removal)]).await?);
         }
         let changes = self.gone(journal, &removal);
@@ -240,6 +267,7 @@ impl Pass<'_> {
         let patient = removal.called_at.is_some_and(|at| now < at + YOUNG);
         if patient {
             removal.absence = Absence::read_present(now);
+            removal.retry = answered(&removal.retry);
             return Ok(self.commit(vec![Change::Removal(removal)]).await?);
         }
         let key_id = removal.key_id;
@@ -248,7 +276,7 @@ impl Pass<'_> {
         self.commit(vec![Change::Removal(removal)]).await?;
         let journal = self.journal().await?;
         let trouble = Trouble::passing_rule(
-            "still-listed",
+            STILL_LISTED,
             format!("Key ID {key_id} was removed and is still listed"),
             "nothing: it is removed again; if this lasts, remove it in the portal",
         );
@@ -271,9 +299,7 @@ impl Pass<'_> {
         // Nobody has said 204, and the key is so young that every read may have been answered by
         // a replica that did not know it yet: its name is looked for further.
         let secret = journal.secret(key_id);
-        let young = secret
-            .and_then(|s| s.starts_at)
-            .is_none_or(|at| now < at + YOUNG);
+        let young = secret.is_none_or(|secret| is_young(secret, now));
         if let Some(attempt) = secret.and_then(|secret| secret.attempt)
             && !removal.acknowledged
             && young
@@ -399,14 +425,45 @@ fn no_current() -> Trouble {
     )
 }
 
-/// One read proves nothing; several in a row do.
-fn vanished(key_id: KeyId, failures: u32) -> Trouble {
+/// What is left of a ladder once Graph has answered: only a key that is listed all the same keeps
+/// its place, so that calls for it become rare (E4).
+fn answered(retry: &Retry) -> Retry {
+    match &retry.last {
+        Some(failure) if failure.code == STILL_LISTED => Retry {
+            not_before: None,
+            ..retry.clone()
+        },
+        _ => Retry::default(),
+    }
+}
+
+/// The rotation that waits for this Key ID, blocked no longer.
+fn unblocked(journal: &Journal, key_id: KeyId) -> Option<Change> {
+    let rotation = journal.rotations.iter().find(|r| waits_for(r, key_id))?;
+    let state = rotation.state.effective();
+    matches!(state, State::Revoking { .. } | State::Abandoning { .. }).then(|| {
+        Change::Rotation(Rotation {
+            state: state.clone(),
+            retry: Retry::default(),
+            ..rotation.clone()
+        })
+    })
+}
+
+fn vanished(current: &Secret, now: DateTime<Utc>) -> Trouble {
+    let key_id = current.key_id;
     let message = format!("the current secret, Key ID {key_id}, is not listed on the application");
     let remedy = "somebody may have deleted it: rotate by hand, or make the previous secret \
                   current again with `keywheel rollback NAME`; nothing was revoked";
-    if failures + 1 >= VANISHED {
-        Trouble::rule("current-key-vanished", message, remedy)
-    } else {
+    if is_young(current, now) {
         Trouble::passing_rule("current-key-not-listed", message, remedy)
+    } else {
+        Trouble::rule("current-key-vanished", message, remedy)
     }
+}
+
+/// Whether replicas may not know a secret yet.
+fn is_young(secret: &Secret, now: DateTime<Utc>) -> bool {
+    // The oldest secrets have no start.
+    secret.starts_at.is_some_and(|at| now < at + YOUNG)
 }

@@ -106,7 +106,16 @@ impl Engine {
             tenant_id: *tenant_id,
             client_id: *client_id,
         };
-        let token = self.entra.token(&application, &secret).await?;
+        // The file may have been written a moment ago, with a secret that this replica does not
+        // know yet: a refusal of it says as little as while it was proved.
+        let token = self
+            .entra
+            .token(&application, &secret)
+            .await
+            .map_err(|fault| Fault {
+                during: Operation::Prove,
+                ..fault
+            })?;
         self.tokens.keep(signer, &token);
         Ok(token)
     }

@@ -1,14 +1,15 @@
 //! How a pass reads and writes the journal.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::Pass;
 use crate::entra::KeyId;
 use crate::journal::{
-    AttemptName, Event, Failure, Journal, Outcome, Role, Rotation, RotationId, Secret, State,
-    Trigger,
+    AttemptName, Delivery, Event, Failure, Journal, Outcome, Retry, Role, Rotation, RotationId,
+    Secret, State, Trigger,
 };
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::{Ask, Next, Step, Terms, is_urgent, plan};
@@ -115,18 +116,7 @@ impl Pass<'_> {
     ) -> Vec<Change> {
         let now = self.now();
         let failure = trouble.failure(now, &rotation.retry);
-        let since = match &rotation.state {
-            State::Blocked { since, .. } => *since,
-            _ => now,
-        };
-        rotation.state = if failure.permanent {
-            State::Blocked {
-                since,
-                interrupted: Box::new(state),
-            }
-        } else {
-            state
-        };
+        rotation.state = after_failure(&rotation, state, &failure);
         let mut event = self.failure_event("failed", &failure, trouble);
         event.rotation_id = Some(rotation.id);
         event.key_id = rotation.state.new_key();
@@ -138,10 +128,14 @@ impl Pass<'_> {
     }
 
     fn failed_delivery(&self, journal: &Journal, name: &str, trouble: &Trouble) -> Vec<Change> {
-        let Some(delivery) = journal.deliveries.iter().find(|d| d.destination == name) else {
-            return Vec::new();
-        };
-        let mut delivery = delivery.clone();
+        // One that was declared just now has no record yet.
+        let mut delivery = journal.delivery(name).cloned().unwrap_or_else(|| Delivery {
+            destination: name.to_owned(),
+            wants: journal.current().map_or(0, |secret| secret.generation),
+            holds: 0,
+            taken_at: None,
+            retry: Retry::default(),
+        });
         let failure = trouble.failure(self.now(), &delivery.retry);
         let mut event = self.failure_event("delivery-failed", &failure, trouble);
         event.key_id = journal.current().map(|secret| secret.key_id);
@@ -165,7 +159,8 @@ impl Pass<'_> {
         let failure = trouble.failure(self.now(), &removal.retry);
         let mut event = self.failure_event("removal-failed", &failure, trouble);
         event.key_id = Some(key_id);
-        let permanent = failure.permanent;
+        let waiting = journal.rotations.iter().find(|r| waits_for(r, key_id));
+        let state = waiting.map(|r| after_failure(r, r.state.effective().clone(), &failure));
         removal.retry =
             removal
                 .retry
@@ -173,19 +168,12 @@ impl Pass<'_> {
         self.tell_failure(&removal.retry);
         let mut changes = Vec::new();
         // The rotation that waits for it says so too.
-        if let Some(rotation) = journal.rotations.iter().find(|r| waits_for(r, key_id)) {
-            let mut rotation = rotation.clone();
-            let state = rotation.state.effective().clone();
-            rotation.retry = removal.retry.clone();
-            rotation.state = if permanent {
-                State::Blocked {
-                    since: self.now(),
-                    interrupted: Box::new(state),
-                }
-            } else {
-                state
-            };
-            changes.push(Change::Rotation(rotation));
+        if let (Some(rotation), Some(state)) = (waiting, state) {
+            changes.push(Change::Rotation(Rotation {
+                state,
+                retry: removal.retry.clone(),
+                ..rotation.clone()
+            }));
         }
         changes.extend([Change::Removal(removal), Change::Record(event)]);
         changes
@@ -210,7 +198,7 @@ impl Pass<'_> {
         }
     }
 
-    fn tell_failure(&self, retry: &crate::journal::Retry) {
+    fn tell_failure(&self, retry: &Retry) {
         if let Some(failure) = &retry.last {
             tracing::warn!(
                 connection = %self.name,
@@ -255,7 +243,7 @@ impl Pass<'_> {
             });
         }
         rotation.state = state;
-        rotation.retry = crate::journal::Retry::default();
+        rotation.retry = Retry::default();
         Ok(self
             .commit(vec![Change::Rotation(rotation), Change::Record(event)])
             .await?)
@@ -295,7 +283,7 @@ impl Pass<'_> {
             new: new.key_id,
             old: old.key_id,
         };
-        rotation.retry = crate::journal::Retry::default();
+        rotation.retry = Retry::default();
         let mut event = self.event("promoted");
         event.rotation_id = Some(id);
         event.key_id = Some(new.key_id);
@@ -316,19 +304,28 @@ impl Pass<'_> {
     /// Every destination is to have this generation, its backoff begun anew.
     pub(super) fn want_everywhere(&self, journal: &Journal, generation: u32) -> Vec<Change> {
         let wanted = journal.declared.destinations.iter().map(|destination| {
-            let known = journal
-                .deliveries
-                .iter()
-                .find(|d| d.destination == destination.name());
-            Change::Delivery(crate::journal::Delivery {
+            let known = journal.delivery(destination.name());
+            Change::Delivery(Delivery {
                 destination: destination.name().to_owned(),
                 wants: generation,
                 holds: known.map_or(0, |delivery| delivery.holds),
                 taken_at: known.and_then(|delivery| delivery.taken_at),
-                retry: crate::journal::Retry::default(),
+                retry: Retry::default(),
             })
         });
         wanted.collect()
+    }
+
+    /// The next due time where an older or a foreign-made secret becomes current: what was due
+    /// stays due, and its own end may bring that forward (P8).
+    pub(super) fn due_with(&self, journal: &Journal, terms: &Terms, secret: &Secret) -> Change {
+        let timetable = crate::rotation::timetable::Timetable::new(&self.name, &terms.policy);
+        let anchor = journal.anchor;
+        let at = timetable.due_at(anchor, self.now(), secret.starts_at, secret.expires_at);
+        Change::Schedule {
+            anchor,
+            due_at: at.min(journal.due_at),
+        }
     }
 
     fn next_due(
@@ -359,9 +356,30 @@ pub fn next_action_at(
     match plan(journal, terms, now, Ask::Due) {
         Next::Do(_) => Some(now),
         Next::Wait { until, .. } => Some(until),
-        // It is looked at daily, so that it is said daily.
-        Next::NoDestination => Some(now + std::time::Duration::from_secs(86_400)),
+        // It is looked at daily, so that it is said daily; what is under way waits for nothing.
+        Next::NoDestination => {
+            let daily = now + Duration::from_secs(86_400);
+            match plan(journal, terms, now, Ask::Resume) {
+                Next::Wait { until, .. } => Some(until.min(daily)),
+                _ => Some(daily),
+            }
+        }
         Next::Rest => None,
+    }
+}
+
+/// Where only a person can mend it: blocked in `state`, since it first was.
+fn after_failure(rotation: &Rotation, state: State, failure: &Failure) -> State {
+    if !failure.permanent {
+        return state;
+    }
+    let since = match &rotation.state {
+        State::Blocked { since, .. } => *since,
+        _ => failure.at,
+    };
+    State::Blocked {
+        since,
+        interrupted: Box::new(state),
     }
 }
 

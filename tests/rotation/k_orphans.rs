@@ -1,0 +1,198 @@
+//! K: orphans, swept only when asked.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use keywheel::clock::Clock;
+use keywheel::entra::KeyId;
+use keywheel::rotation::advance::{OrphansFault, Stop};
+use keywheel::sandbox::{Action, Fault, Kind, NewPassword, Registered};
+
+use crate::world::{PATIENT, World};
+
+fn put(world: &World, app: &Registered, name: String) -> KeyId {
+    let new = NewPassword {
+        display_name: Some(name),
+        ..NewPassword::until(world.clock.now() + TimeDelta::days(90))
+    };
+    world.sandbox.add_key(app.client_id, new).unwrap().key_id
+}
+
+/// An application on which an attempt of ours has shown up that nobody looks for any more.
+async fn with_orphan() -> (World, Registered, KeyId) {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    // The answer is lost, nothing is listed for eight days, and then it is there after all.
+    world
+        .sandbox
+        .inject(Fault::on(Kind::AddPassword, Action::HangUp));
+    world.rotate_once("app").await;
+    let name = world.rotation("app").await;
+    let keywheel::journal::State::Intended { attempt, .. } = name.state.effective() else {
+        panic!("{name:?}")
+    };
+    let name = attempt.to_string();
+    world.serve("app", 9, async |_| {}).await;
+    assert!(
+        world.journal("app").await.watches.is_empty(),
+        "P4: seven days are over"
+    );
+    let orphan = put(&world, &app, name);
+    (world, app, orphan)
+}
+
+async fn listed(world: &World) -> Vec<KeyId> {
+    let found = world
+        .engine
+        .orphans(&"app".parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    found.iter().map(|orphan| orphan.key_id).collect()
+}
+
+async fn sweep(world: &World) -> Stop {
+    let name = "app".parse().unwrap();
+    world
+        .engine
+        .remove_orphans(&name, Duration::from_secs(600))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn k1_orphans_are_listed_and_go_only_when_asked() {
+    let (world, app, orphan) = with_orphan().await;
+    let removals = world.count(Kind::RemovePassword, &app);
+    assert_eq!(listed(&world).await, [orphan]);
+    world.serve("app", 2, async |_| {}).await;
+    assert!(
+        world.keys(&app).contains(&orphan),
+        "a listing removes nothing"
+    );
+    assert_eq!(world.count(Kind::RemovePassword, &app), removals);
+    let current = world.current("app").await;
+    sweep(&world).await;
+    assert_eq!(world.keys(&app), [current]);
+    assert_eq!(listed(&world).await, []);
+    let journal = world.journal("app").await;
+    assert!(journal.removals.is_empty(), "gone, reliably");
+    assert_eq!(world.current("app").await, current);
+}
+
+#[tokio::test]
+async fn k1_p7_what_can_not_be_removed_yet_is_kept_and_retried() {
+    let (world, app, orphan) = with_orphan().await;
+    world
+        .sandbox
+        .inject(Fault::on(Kind::RemovePassword, Action::HangUp).times(2));
+    let name = "app".parse().unwrap();
+    world
+        .engine
+        .remove_orphans(&name, Duration::ZERO)
+        .await
+        .unwrap();
+    assert!(world.keys(&app).contains(&orphan));
+    assert_eq!(world.journal("app").await.removals[0].key_id, orphan);
+    world.serve("app", 1, async |_| {}).await;
+    assert!(!world.keys(&app).contains(&orphan));
+}
+
+#[tokio::test]
+async fn k1_p7_a_list_that_fails_is_not_an_empty_one() {
+    let (world, _, _) = with_orphan().await;
+    world
+        .sandbox
+        .inject(Fault::on(Kind::GetApplication, Action::HangUp));
+    let fault = world
+        .engine
+        .orphans(&"app".parse().unwrap())
+        .await
+        .unwrap_err();
+    assert!(matches!(fault, OrphansFault::Unread(failure) if failure.code == "interrupted"));
+}
+
+#[tokio::test]
+async fn k1_a_secret_that_is_in_use_or_being_made_is_no_orphan() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    world.rotate("app").await;
+    world.clock.advance(Duration::from_secs(60));
+    let token = world.clock.now();
+    // Minted and not proved.
+    world
+        .sandbox
+        .inject(Fault::on(Kind::Token, Action::HangUp).always());
+    world.rotate_once("app").await;
+    world.sandbox.clear_faults();
+    assert_eq!(world.state("app").await, "minted", "{token}");
+    assert_eq!(world.keys(&app).len(), 3);
+    assert_eq!(listed(&world).await, []);
+    sweep(&world).await;
+    assert_eq!(world.keys(&app).len(), 3);
+}
+
+#[tokio::test]
+async fn k2_p3_a_name_that_was_forged_or_copied_is_somebody_elses() {
+    let (world, app, orphan) = with_orphan().await;
+    let journal = world.journal("app").await;
+    let ours = journal.current().unwrap().attempt.unwrap();
+    let copied = put(&world, &app, ours.to_string());
+    let forged = put(
+        &world,
+        &app,
+        format!("keywheel/{}/01BX5ZZKBKACTAV9WEVGEMMVRZ", ours.instance),
+    );
+    let other = world.application("other");
+    world.adopt("other", &other, "pull = true").await.unwrap();
+    world.rotate("other").await;
+    let of_other = world
+        .journal("other")
+        .await
+        .current()
+        .unwrap()
+        .attempt
+        .unwrap();
+    let moved = put(&world, &app, of_other.to_string());
+    let plain = put(&world, &app, "keywheel".into());
+    assert_eq!(listed(&world).await, [orphan]);
+    sweep(&world).await;
+    let current = world.current("app").await;
+    assert_eq!(world.keys(&app), [current, copied, forged, moved, plain]);
+}
+
+#[tokio::test]
+async fn k2_p3_a_copied_name_that_is_still_looked_for_is_left_alone_and_ends_the_looking() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let lost = Fault::on(Kind::AddPassword, Action::HangUp).after_effect();
+    world.sandbox.inject(lost);
+    world.rotate_once("app").await;
+    // A person makes a secret of the same name while the lost one is being removed.
+    let name = world.sandbox.keys(app.client_id)[1]
+        .display_name
+        .clone()
+        .unwrap();
+    world
+        .advance(
+            "app",
+            keywheel::rotation::advance::Order::resume(Duration::from_secs(30)),
+        )
+        .await;
+    assert_eq!(world.keys(&app).len(), 1, "removed");
+    let copied = put(&world, &app, name);
+    let passes = world.serve("app", 8, async |_| {}).await;
+    assert!(passes < 60, "{passes}");
+    assert!(world.keys(&app).contains(&copied));
+}
+
+#[tokio::test]
+async fn k3_p3_the_secrets_of_another_instance_are_never_swept() {
+    let (world, app, orphan) = with_orphan().await;
+    let name = "keywheel/01ARZ3NDEKTSV4RRFFQ69G5FAV/01BX5ZZKBKACTAV9WEVGEMMVRZ";
+    let theirs = put(&world, &app, name.into());
+    assert_eq!(listed(&world).await, [orphan]);
+    sweep(&world).await;
+    assert_eq!(world.keys(&app), [world.current("app").await, theirs]);
+    let _ = PATIENT;
+}
