@@ -15,5 +15,6 @@ mod h_destinations;
 mod i_output;
 mod j_networks;
 mod k_orphans;
+mod manage;
 mod straight;
 mod world;
