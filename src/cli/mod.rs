@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `args` | every command and flag |
 //! | `context` | the settings, the store and the engine that a command starts with |
-//! | `confirm` | what is asked before something is removed |
 //! | `exit` | exit codes and complaints |
 //! | `output` | tables, JSON and colour |
 //! | `view` | a connection as `show`, `list` and `status` print it |
@@ -15,7 +14,6 @@
 mod apply;
 mod args;
 mod ask;
-mod confirm;
 mod connection;
 mod context;
 mod deliver;
