@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::args;
-use super::ask::confirmed;
+use super::confirm::confirm;
 use super::context::Context;
 use super::exit::{Complaint, ErrorBody, Exit};
 use super::output::{Form, Output, instant_or, seconds, table};
@@ -62,7 +62,8 @@ pub(super) async fn run(
         progress.one_done();
     }
     let count: usize = found.iter().map(|one| one.orphans.len()).sum();
-    if args.remove && count > 0 && confirmed(global, &question(&found, count))? {
+    if args.remove && count > 0 {
+        confirm(global, output, &question(&found, count))?;
         for one in found.iter_mut().filter(|one| !one.orphans.is_empty()) {
             remove(&engine, one).await;
         }
@@ -153,7 +154,7 @@ fn question(found: &[Found], count: usize) -> String {
     let with_some = found.iter().filter(|one| !one.orphans.is_empty());
     let names: Vec<&str> = with_some.map(|one| one.connection.as_str()).collect();
     format!(
-        "Remove {} from the application of {}?",
+        "remove {} from the application of {}?",
         secrets(count),
         names.join(", ")
     )

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::args;
-use super::ask::confirmed;
+use super::confirm::confirm;
 use super::context::Context;
 use super::exit::{Complaint, ErrorBody, Exit};
 use super::output::{Output, instant, instant_or, seconds, table};
@@ -67,11 +67,8 @@ pub(super) async fn run(
         return Err(paused(&args.name));
     }
     let engine = context.engine(Arc::new(Progress::new(1))).await?;
-    if let Some(question) = question(&before, &args)
-        && !confirmed(global, &question)?
-    {
-        output.note("nothing was changed");
-        return Ok(Exit::Done);
+    if let Some(question) = question(&before, &args) {
+        confirm(global, output, &question)?;
     }
     // Before anything is removed: a replica that lags would list a secret of ours as somebody's,
     // and without its last secret the application can't be read at all.
@@ -109,7 +106,7 @@ fn question(journal: &Journal, args: &args::Revoke) -> Option<String> {
     let keys = match args.key_id {
         Some(key_id) if args.accept_outage && is_current(&key_id) => {
             return Some(format!(
-                "Remove Key ID {key_id}, the current secret of {name}, and cut its consumers off?"
+                "remove Key ID {key_id}, the current secret of {name}, and cut its consumers off?"
             ));
         }
         Some(key_id) => vec![key_id],
@@ -120,7 +117,7 @@ fn question(journal: &Journal, args: &args::Revoke) -> Option<String> {
     }
     let keys: Vec<String> = keys.iter().map(KeyId::to_string).collect();
     Some(format!(
-        "Remove from the application of {name}: Key ID {}?",
+        "remove from the application of {name}: Key ID {}?",
         keys.join(", ")
     ))
 }

@@ -1,16 +1,24 @@
-//! The commands as a user runs them: the binary itself, against a sandbox in the test's process.
+//! Every command as a user runs it: the real binary, against a sandbox over HTTP.
 
-#![expect(
+#![allow(missing_docs, reason = "nobody reads the documentation of a test")]
+#![allow(
     clippy::unwrap_used,
     clippy::panic,
     reason = "in tests a panic is the message"
 )]
 
+mod apply;
+mod bad_input;
+mod connection;
 mod deliver;
+mod edit;
+mod harness;
 mod history;
+mod init;
 mod lab;
 mod master_key;
 mod orphans;
 mod revoke;
 mod schedule;
+mod secret;
 mod status;

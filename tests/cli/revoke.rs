@@ -43,7 +43,7 @@ async fn without_a_terminal_it_wants_to_be_told_yes() {
     assert!(ran.stderr.contains("--yes"), "{}", ran.stderr);
     assert_eq!(lab.keys(&application), before);
     let ran = lab.run("revoke app -o json").await.ended(2);
-    assert_eq!(ran.error_code(), "confirmation-needed");
+    assert_eq!(ran.error_code(), "not-confirmed");
 }
 
 #[tokio::test]

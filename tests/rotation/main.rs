@@ -5,7 +5,13 @@
 
 mod a_propagation;
 mod b_adding;
+mod by_hand;
+mod c_adopting;
+mod d_storage;
+mod e_revoking;
+mod g_locks;
 mod g_processes;
+mod h_destinations;
 mod i_output;
 mod j_networks;
 mod k_orphans;
