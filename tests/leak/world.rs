@@ -206,7 +206,6 @@ impl World {
             tokio::select! {
                 output = ended.as_mut() => {
                     self.look_around();
-                    eprintln!("DEBUG {:?} {:?} {:?}", SystemClock.now() - began, without(arguments), output.as_ref().unwrap().status);
                     return output.unwrap();
                 }
                 () = SystemClock.sleep(TICK) => {}
@@ -259,8 +258,10 @@ impl World {
     fn look_into(&self, folder: &Path) {
         for entry in fs::read_dir(folder).unwrap().filter_map(Result::ok) {
             let path = entry.path();
-            let kept = ["inputs", "consumers", "master.key", "master.key.new"];
-            if kept.iter().any(|name| self.path(name) == path) {
+            let kept = ["inputs", "consumers", "master.key", ".master-key."];
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if kept.iter().any(|kept| name.starts_with(kept)) {
                 continue;
             }
             if path.is_dir() {
