@@ -8,13 +8,14 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use super::args;
-use super::ask::{self, confirmed};
+use super::confirm::confirm;
 use super::connection::{add, declare, edit, remove};
 use super::context::Context;
 use super::exit::{Complaint, ErrorBody, Exit};
 use super::output::{Form, Output, table};
 use super::progress::Progress;
 use super::rotate::busy;
+use super::secret_input;
 use crate::connection::{ConnectionName, Declared};
 use crate::journal::Journal;
 use crate::rotation::adopt::Candidate;
@@ -77,10 +78,7 @@ pub(super) async fn run(
     if going().next().is_some() {
         let names = listed(going().map(|item| &item.name));
         let question = format!("Remove {names}? Their secrets stay in Entra.");
-        if !confirmed(global, &question)? {
-            output.note("nothing was changed");
-            return Ok(Exit::Done);
-        }
+        confirm(global, output, &question)?;
     }
     let engine = context.engine(Arc::new(Progress::new(items.len()))).await?;
     let mut exit = Exit::Done;
@@ -189,7 +187,7 @@ fn new(declaration: Declaration) -> Result<Item, Complaint> {
         )
         .remedy("name the file that holds its present secret"));
     };
-    let secret = ask::secret(Some(file), name.as_str()).map_err(|complaint| Complaint {
+    let secret = secret_input::read(Some(file), name.as_str()).map_err(|complaint| Complaint {
         message: format!("connection {name}: {}", complaint.message),
         ..complaint
     })?;

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::rotate::{PATIENCE, busy};
 use super::rotation_view::rotation_view;
 use super::view::{self, ConnectionView, DestinationView};
-use crate::connection::ConnectionName;
+use crate::connection::{ConnectionName, DestinationSpec};
 use crate::journal::Journal;
 use crate::rotation::advance::{Engine, Stop};
 use crate::wording::did_you_mean;
@@ -69,7 +69,13 @@ pub(super) async fn rollback(
 
 /// A destination that the connection has, or the nearest name.
 fn declared(journal: &Journal, to: &str) -> Result<(), Complaint> {
-    let names = || journal.declared.destinations.iter().map(|spec| spec.name());
+    let names = || {
+        journal
+            .declared
+            .destinations
+            .iter()
+            .map(DestinationSpec::name)
+    };
     if names().any(|name| name == to) {
         return Ok(());
     }

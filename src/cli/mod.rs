@@ -9,12 +9,12 @@
 //! | `output` | tables, JSON and colour |
 //! | `view` | a connection as `show`, `list` and `status` print it |
 //! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
+//! | `secret_input` | a client secret from a file, standard input or a prompt |
 //! | `progress` | what a person sees while a rotation goes on |
 //! | the rest | a file for each command |
 
 mod apply;
 mod args;
-mod ask;
 mod confirm;
 mod connection;
 mod context;
@@ -34,6 +34,7 @@ mod rotation_view;
 mod sandbox;
 mod schedule;
 mod secret;
+mod secret_input;
 mod shell;
 mod status;
 mod verify;

@@ -16,6 +16,7 @@ use super::rotation_view::error;
 use super::view;
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
+use crate::journal::Journal;
 use crate::rotation::advance::{Engine, Orphan, OrphansFault, Stop};
 
 /// What `orphans` prints for one connection.
@@ -51,7 +52,7 @@ pub(super) async fn run(
     let names: Vec<&ConnectionName> = journals
         .iter()
         .filter(|journal| journal.removed_at.is_none())
-        .map(|journal| journal.name())
+        .map(Journal::name)
         .collect();
     let progress = Arc::new(Progress::new(names.len()));
     let engine = context.engine(progress.clone()).await?;

@@ -69,6 +69,9 @@ fn print(text: &str) {
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
+/// In fewer columns than these, a table's cells would be cut to single letters.
+const NARROWEST: u16 = 60;
+
 /// A colour in bold.
 pub fn style(colour: AnsiColor) -> Style {
     Style::new().bold().fg_color(Some(colour.into()))
@@ -84,8 +87,10 @@ pub fn table(columns: &[&str]) -> Table {
             .map(|column| column.to_uppercase())
             .collect::<Vec<_>>(),
     );
-    // Into a pipe each row is one line, for grep.
-    if std::io::stdout().is_terminal() {
+    // Into a pipe each row is one line, for grep; so it is where the terminal does not tell its
+    // width, or is too narrow for any table.
+    let is_wide = table.width().is_some_and(|width| width >= NARROWEST);
+    if std::io::stdout().is_terminal() && is_wide {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     table

@@ -151,7 +151,8 @@ impl LockedFolder {
         &self.0
     }
 
-    /// Puts a file with these bytes in the place of `existing`; durable when it returns.
+    /// Puts a file with these bytes in the place of `existing`; durable once the folder has been
+    /// released.
     pub(super) fn replace(
         &self,
         name: &OsStr,
@@ -170,14 +171,15 @@ impl LockedFolder {
         if self.stamp(name)? != existing.map(|existing| Stamp::of(&existing.metadata)) {
             return Err(ReplaceError::Changed);
         }
-        temporary.rename(name)?;
-        Ok(self.0.0.sync_all()?)
+        Ok(temporary.rename(name)?)
     }
 
-    /// Makes durable what a former run replaced before it was cut off.
-    pub(super) fn sync(&self, existing: &Existing) -> io::Result<()> {
-        existing.handle.sync_all()?;
-        self.0.0.sync_all()
+    /// Lets others in, and makes durable what was replaced: nobody waits for the disk with the
+    /// lock held, and those who sync a folder at the same moment share the way there.
+    pub(super) fn release(self) -> io::Result<Folder> {
+        self.0.0.unlock()?;
+        self.0.0.sync_all()?;
+        Ok(self.0)
     }
 
     /// Temporary files of runs that were killed; the lock says that no one still writes them.
@@ -204,6 +206,11 @@ impl LockedFolder {
 }
 
 impl Existing {
+    /// Makes durable what a former run wrote before it was cut off.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
     /// Permission bits; a secret needs neither set-user-ID nor the like.
     pub(super) fn mode(&self) -> u32 {
         self.metadata.permissions().mode() & 0o777

@@ -72,11 +72,12 @@ impl FileDestination {
     async fn write(&self, parcel: &Parcel) -> Result<(), FileFault> {
         let mut tries = tokio::time::interval(LOCK_SPACING);
         for _ in 0..LOCK_TRIES {
-            tries.tick().await;
             let parcel = parcel.clone();
             match self.blocking(move |target| target.write(&parcel)).await? {
                 Written::Done => return Ok(()),
-                Written::Locked => {}
+                Written::Locked => {
+                    tries.tick().await;
+                }
             }
         }
         Err(FileFault::Locked {
@@ -184,7 +185,8 @@ impl Target {
         Ok(existing.is_some_and(|file| self.format.holds(&file.bytes, parcel)))
     }
 
-    /// Reads, changes and replaces the file inside the lock, then reads it back.
+    /// Reads, changes and replaces the file inside the lock, then makes that durable and reads it
+    /// back.
     fn write(&self, parcel: &Parcel) -> Result<Written, FileFault> {
         let folder = self.open_folder()?;
         let locked = folder.try_lock().map_err(|error| FileFault::NoLock {
@@ -196,7 +198,12 @@ impl Target {
         };
         for _ in 0..CHANGED_TRIES {
             match self.write_once(&folder, parcel) {
-                Ok(()) => return self.read_back(&folder, parcel),
+                Ok(()) => {
+                    let folder = folder
+                        .release()
+                        .map_err(|error| self.fault_replace(error.into()))?;
+                    return self.read_back(&folder, parcel);
+                }
                 Err(FileFault::Changed { .. }) => {}
                 Err(fault) => return Err(fault),
             }
@@ -217,15 +224,15 @@ impl Target {
         let attributes = self.attributes(existing.as_ref())?;
         let written = match &existing {
             Some(file) if *file.bytes == *after && file.has(attributes) => {
-                folder.sync(file).map_err(ReplaceError::Io)
+                file.sync().map_err(ReplaceError::Io)
             }
             _ => folder.replace(&self.name, existing.as_ref(), &after, attributes),
         };
         written.map_err(|error| self.fault_replace(error))
     }
 
-    fn read_back(&self, folder: &LockedFolder, parcel: &Parcel) -> Result<Written, FileFault> {
-        match self.read(folder.folder())? {
+    fn read_back(&self, folder: &Folder, parcel: &Parcel) -> Result<Written, FileFault> {
+        match self.read(folder)? {
             Some(file) if self.format.holds(&file.bytes, parcel) => Ok(Written::Done),
             _ => Err(FileFault::ReadBack {
                 path: self.path.clone(),

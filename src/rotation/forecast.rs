@@ -5,10 +5,10 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::plan::{Ask, Next, Terms, plan};
+use super::plan::{Ask, Next, Terms, YOUNG, plan};
 use crate::connection::Overlap;
 use crate::entra::KeyId;
-use crate::journal::{Journal, Outcome, Role, State};
+use crate::journal::{Journal, Outcome, Retry, Role, State};
 
 /// One change that the real run would make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,6 +90,9 @@ pub fn revocations(journal: &Journal, now: DateTime<Utc>) -> impl Iterator<Item 
 /// The changes that a run at `now` would make, in their order; empty: none.
 pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> Vec<Change> {
     let mut changes = Vec::new();
+    if journal.removed_at.is_some() {
+        return changes;
+    }
     let rotates = rotates(journal, terms, now, ask);
     if let Some(display_name) = lost_name(journal) {
         changes.push(Change::Reconcile { display_name });
@@ -98,13 +101,17 @@ pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) 
     if rotates {
         changes.extend(rotation(journal, terms, now, ask));
     } else {
-        changes.extend(pending_deliveries(journal));
+        changes.extend(pending_deliveries(journal, now, ask));
+        changes.extend(overlaps_to_come(journal, now, ask));
     }
-    changes.extend(journal.removals.iter().map(|r| Change::Revoke {
-        key_id: r.key_id,
-        at: Some(now),
-    }));
+    changes.extend(removals(journal, now, ask));
     changes
+}
+
+/// Whether a run that was asked for `ask` waits for this backoff. What is asked for by hand does
+/// not, or sits through it.
+fn waits(retry: &Retry, now: DateTime<Utc>, ask: Ask) -> bool {
+    ask == Ask::Due && retry.holds_at(now).is_some()
 }
 
 /// Whether the run starts a rotation, or carries one on that has not been promoted.
@@ -114,8 +121,7 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
     }
     if let Some(rotation) = journal.unpromoted() {
         let abandoned = matches!(rotation.state.effective(), State::Abandoning { .. });
-        let held = rotation.retry.holds_at(now).is_some() && ask == Ask::Due;
-        return !abandoned && !held;
+        return !abandoned && !waits(&rotation.retry, now, ask);
     }
     // Asked without what else is under way, so that only a beginning answers.
     let alone = Journal {
@@ -130,6 +136,9 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
 }
 
 fn lost_name(journal: &Journal) -> Option<String> {
+    if journal.paused {
+        return None;
+    }
     match journal.unpromoted()?.state.effective() {
         State::Intended {
             attempt,
@@ -168,10 +177,7 @@ fn rotation(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> V
         (_, Some(rotation)) => rotation.overlap,
         _ => terms.policy.overlap,
     };
-    let at = match overlap {
-        Overlap::For(span) => Some(crate::clock::whole_seconds(now + span.0)),
-        Overlap::NextRotation => None,
-    };
+    let at = end_of(overlap, now);
     changes.extend(current.map(|key_id| Change::Revoke { key_id, at }));
     changes
 }
@@ -207,12 +213,67 @@ fn ended_overlaps(
         })
 }
 
-fn pending_deliveries(journal: &Journal) -> impl Iterator<Item = Change> {
+fn pending_deliveries(
+    journal: &Journal,
+    now: DateTime<Utc>,
+    ask: Ask,
+) -> impl Iterator<Item = Change> {
     journal
         .deliveries
         .iter()
         .filter(|delivery| delivery.holds < delivery.wants)
+        .filter(move |delivery| !waits(&delivery.retry, now, ask))
         .map(|delivery| Change::Deliver {
             destination: delivery.destination.clone(),
         })
+}
+
+/// What follows once the deliveries that are outstanding are done.
+fn overlaps_to_come(journal: &Journal, now: DateTime<Utc>, ask: Ask) -> Vec<Change> {
+    let stuck = journal
+        .deliveries
+        .iter()
+        .any(|delivery| delivery.holds < delivery.wants && waits(&delivery.retry, now, ask));
+    if journal.paused || stuck {
+        return Vec::new();
+    }
+    let settling =
+        journal
+            .rotations
+            .iter()
+            .filter_map(|rotation| match rotation.state.effective() {
+                State::Promoted { old, .. } | State::Delivering { old, .. } => {
+                    Some(Change::Revoke {
+                        key_id: *old,
+                        at: end_of(rotation.overlap, now),
+                    })
+                }
+                _ => None,
+            });
+    settling.collect()
+}
+
+/// Key IDs that are to go, but for those that have gone and are only looked for.
+fn removals(journal: &Journal, now: DateTime<Utc>, ask: Ask) -> Vec<Change> {
+    if journal.paused {
+        return Vec::new();
+    }
+    let called = |at: Option<DateTime<Utc>>| at.is_some_and(|at| now < at + YOUNG);
+    let to_call = journal
+        .removals
+        .iter()
+        .filter(|removal| !called(removal.called_at) && !waits(&removal.retry, now, ask));
+    to_call
+        .map(|removal| Change::Revoke {
+            key_id: removal.key_id,
+            at: Some(now),
+        })
+        .collect()
+}
+
+fn end_of(overlap: Overlap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    match overlap {
+        Overlap::For(span) => Some(crate::clock::whole_seconds(now + span.0)),
+        Overlap::NextRotation => None,
+    }
 }

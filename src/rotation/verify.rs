@@ -1,6 +1,7 @@
 //! Whether the stored secrets sign in, and are still where they were. Nothing is changed by it.
 
 use super::advance::Engine;
+use super::plan::YOUNG;
 use super::trouble::{AdvanceFault, Halt};
 use crate::connection::ConnectionName;
 use crate::entra::{AppRef, Application, Class, Fault, KeyId, Operation};
@@ -59,7 +60,7 @@ impl Engine {
             verified.push(Verified {
                 key_id: secret.key_id,
                 role: secret.role,
-                signs_in: self.signs_in(&journal, &application, secret.key_id).await?,
+                signs_in: self.signs_in(&journal, &application, secret).await?,
                 listed: listed(&listing, secret.key_id),
             });
         }
@@ -70,9 +71,9 @@ impl Engine {
         &self,
         journal: &Journal,
         application: &AppRef,
-        key_id: KeyId,
+        secret: &Secret,
     ) -> Result<Verdict, AdvanceFault> {
-        let Some(value) = self.value(journal, key_id).await? else {
+        let Some(value) = self.value(journal, secret.key_id).await? else {
             return Ok(Verdict::Unknown(Finding {
                 code: "no-value".into(),
                 message: "its value is not kept".into(),
@@ -82,17 +83,25 @@ impl Engine {
         Ok(match self.entra.prove(application, &value).await {
             Ok(_) => Verdict::Yes,
             Err(fault) => {
-                // It is not young: a refusal is no propagation.
-                let fault = Fault {
-                    during: Operation::Token,
-                    ..fault
-                };
+                let fault = self.judged(fault, secret);
                 match fault.class() {
                     Class::Permanent => Verdict::No(Finding::of(&fault)),
                     _ => Verdict::Unknown(Finding::of(&fault)),
                 }
             }
         })
+    }
+
+    /// Of a young secret a refusal tells nothing: a replica may lag.
+    fn judged(&self, fault: Fault, secret: &Secret) -> Fault {
+        let now = self.clock.now();
+        let young = secret.starts_at.is_some_and(|at| now < at + YOUNG);
+        let during = if young {
+            Operation::Prove
+        } else {
+            Operation::Token
+        };
+        Fault { during, ..fault }
     }
 
     /// The application as the connection's identity reads it, or why it could not.

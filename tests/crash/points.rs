@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use tokio::task::JoinSet;
 
 /// So many worlds at once: most of the time of each is waiting.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 12;
 
 /// How a process ended that was to be killed at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::super::args;
-use super::super::ask;
 use super::super::context::Context;
 use super::super::exit::{Complaint, Exit};
 use super::super::output::{Output, instant};
 use super::super::progress::Progress;
 use super::super::rotate::{PATIENCE, busy};
+use super::super::secret_input;
 use super::super::view::{self, ConnectionView};
 use super::{declare, list};
 use crate::connection::{ConnectionName, Declared};
@@ -28,7 +28,7 @@ pub(in crate::cli) async fn run(
     check_times(&context, &args)?;
     check_free(&context, &declared).await?;
     let engine = context.engine(Arc::new(Progress::new(1))).await?;
-    let secret = ask::secret(args.secret_file.as_deref(), args.name.as_str())?;
+    let secret = secret_input::read(args.secret_file.as_deref(), args.name.as_str())?;
     let candidate = Candidate {
         declared,
         secret,

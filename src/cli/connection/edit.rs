@@ -5,12 +5,12 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::super::args;
-use super::super::ask;
 use super::super::context::Context;
 use super::super::exit::{Complaint, Exit};
 use super::super::output::Output;
 use super::super::progress::Progress;
 use super::super::rotate::{PATIENCE, busy};
+use super::super::secret_input;
 use super::super::view;
 use super::{add, declare, list};
 use crate::connection::{ConnectionName, Declared};
@@ -35,7 +35,7 @@ pub(super) async fn run(
     }
     declare::check(&context.settings, &declared)?;
     let secret = match &args.secret_file {
-        Some(file) => Some(ask::secret(Some(file), before.name.as_str())?),
+        Some(file) => Some(secret_input::read(Some(file), before.name.as_str())?),
         None => None,
     };
     let engine = context.engine(Arc::new(Progress::new(1))).await?;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::super::args;
-use super::super::ask::confirmed;
+use super::super::confirm::confirm;
 use super::super::context::Context;
 use super::super::exit::{Complaint, Exit};
 use super::super::output::{Output, instant, seconds};
@@ -42,10 +42,7 @@ pub(super) async fn run(
          in Entra.",
         journal.declared.client_id
     );
-    if !confirmed(global, &question)? {
-        output.note("nothing was changed");
-        return Ok(Exit::Done);
-    }
+    confirm(global, output, &question)?;
     let removed = engine.remove(name).await?.ok_or_else(|| busy(name))?;
     let view = RemovedView {
         connection: name,

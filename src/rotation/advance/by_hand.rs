@@ -9,6 +9,7 @@ use crate::clock::Span;
 use crate::connection::{ConnectionName, Overlap};
 use crate::entra::KeyId;
 use crate::journal::{Delivery, Journal, Origin, Removal, Retry, Role, Rotation, Secret, State};
+use crate::rotation::forecast;
 use crate::rotation::plan::Ask;
 use crate::rotation::trouble::{AdvanceFault, Halt};
 use crate::store::Change;
@@ -36,6 +37,28 @@ pub enum Which {
 }
 
 impl Engine {
+    /// What [`Engine::advance`] would change by this order; calls nobody and writes nothing (P9).
+    pub fn forecast(
+        &self,
+        journal: &Journal,
+        order: Order,
+    ) -> Result<Vec<forecast::Change>, AdvanceFault> {
+        let terms = self.terms(journal)?;
+        let now = self.clock.now();
+        let mut prepared = journal.clone();
+        for change in asked(order, journal, now) {
+            match change {
+                Change::Rotation(it) => replace(&mut prepared.rotations, it, |it| it.id),
+                Change::Removal(it) => replace(&mut prepared.removals, it, |it| it.key_id),
+                Change::Delivery(it) => {
+                    replace(&mut prepared.deliveries, it, |it| it.destination.clone());
+                }
+                _ => {}
+            }
+        }
+        Ok(forecast::forecast(&prepared, &terms, now, order.ask))
+    }
+
     /// Removes secrets of ours at once. P2's last look still comes before each previous one;
     /// `accept_outage` removes without it.
     pub async fn revoke(
@@ -172,28 +195,7 @@ impl Pass<'_> {
                 person: true,
             });
         }
-        let now = crate::clock::whole_seconds(self.now());
-        let mut changes = Vec::new();
-        for rotation in &journal.rotations {
-            let mut prepared = rotation.clone();
-            if order.clear_backoff {
-                prepared.retry = prepared.retry.cleared();
-            }
-            if let Ask::Rotate(Some(overlap)) = order.ask
-                && rotation.state.effective().is_unpromoted()
-            {
-                prepared.overlap = overlap;
-            }
-            if order.revoke_now {
-                prepared = hurried(prepared, now);
-            }
-            if prepared != *rotation {
-                changes.push(Change::Rotation(prepared));
-            }
-        }
-        if order.clear_backoff {
-            changes.extend(cleared_deliveries(&journal).chain(cleared_removals(&journal)));
-        }
+        let mut changes = asked(order, &journal, self.now());
         if matches!(order.ask, Ask::Rotate(_)) {
             changes.push(Change::Record(self.event("rotation-asked")));
         }
@@ -420,6 +422,39 @@ impl Pass<'_> {
         ]);
         Ok(changes)
     }
+}
+
+fn replace<T, K: PartialEq>(all: &mut [T], new: T, key: impl Fn(&T) -> K) {
+    if let Some(old) = all.iter_mut().find(|old| key(old) == key(&new)) {
+        *old = new;
+    }
+}
+
+/// What `order` changes in a journal before anything is planned.
+fn asked(order: Order, journal: &Journal, now: DateTime<Utc>) -> Vec<Change> {
+    let now = crate::clock::whole_seconds(now);
+    let mut changes = Vec::new();
+    for rotation in &journal.rotations {
+        let mut prepared = rotation.clone();
+        if order.clear_backoff {
+            prepared.retry = prepared.retry.cleared();
+        }
+        if let Ask::Rotate(Some(overlap)) = order.ask
+            && rotation.state.effective().is_unpromoted()
+        {
+            prepared.overlap = overlap;
+        }
+        if order.revoke_now {
+            prepared = hurried(prepared, now);
+        }
+        if prepared != *rotation {
+            changes.push(Change::Rotation(prepared));
+        }
+    }
+    if order.clear_backoff {
+        changes.extend(cleared_deliveries(journal).chain(cleared_removals(journal)));
+    }
+    changes
 }
 
 /// Ladders from their start, but for what a server dictated.

@@ -355,16 +355,26 @@ pub fn next_action_at(
 ) -> Option<DateTime<Utc>> {
     match plan(journal, terms, now, Ask::Due) {
         Next::Do(_) => Some(now),
-        Next::Wait { until, .. } => Some(until),
+        Next::Wait { until, .. } => Some(not_before(until)),
         // It is looked at daily, so that it is said daily; what is under way waits for nothing.
         Next::NoDestination => {
             let daily = now + Duration::from_secs(86_400);
             match plan(journal, terms, now, Ask::Resume) {
-                Next::Wait { until, .. } => Some(until.min(daily)),
+                Next::Wait { until, .. } => Some(not_before(until).min(daily)),
                 _ => Some(daily),
             }
         }
         Next::Rest => None,
+    }
+}
+
+/// The first whole second that is not before `at`: whoever comes then does not come too early.
+fn not_before(at: DateTime<Utc>) -> DateTime<Utc> {
+    let whole = crate::clock::whole_seconds(at);
+    if whole < at {
+        whole + Duration::from_secs(1)
+    } else {
+        whole
     }
 }
 

@@ -33,6 +33,8 @@ CREATE TABLE connection (
 ) STRICT;
 
 CREATE UNIQUE INDEX connection_by_name ON connection (name) WHERE removed_at IS NULL;
+-- Removed ones are asked for by name too.
+CREATE INDEX connection_by_any_name ON connection (name);
 CREATE UNIQUE INDEX connection_by_application ON connection (tenant_id, client_id)
     WHERE removed_at IS NULL;
 CREATE INDEX connection_by_next_action ON connection (next_action_at) WHERE removed_at IS NULL;
@@ -63,7 +65,7 @@ CREATE TABLE rotation (
     record     TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX rotation_open ON rotation (connection, started_at) WHERE ended = 0;
+CREATE INDEX rotation_by_connection ON rotation (connection, ended, started_at);
 -- P4, P5: at most one rotation of a connection stands before `promoted`.
 CREATE UNIQUE INDEX rotation_unpromoted ON rotation (connection) WHERE unpromoted = 1;
 

@@ -45,10 +45,7 @@ pub(super) fn journal(
 ) -> Result<Option<Journal>, Trouble> {
     let transaction = connection.unchecked_transaction()?;
     let row = transaction
-        .prepare_cached(&format!(
-            "{JOURNAL} WHERE name = ?1
-             ORDER BY removed_at IS NOT NULL, removed_at DESC, id DESC LIMIT 1"
-        ))?
+        .prepare_cached(&format!("{JOURNAL} {OF_NAME}"))?
         .query_row([name.as_str()], bare_journal)
         .optional()?;
     row.map(|journal| with_records(&transaction, journal))
@@ -61,10 +58,7 @@ pub(super) fn latest_rotation(
     id: ConnectionId,
 ) -> Result<Option<Rotation>, Trouble> {
     let rotation = connection
-        .prepare_cached(
-            "SELECT record FROM rotation WHERE connection = ?1
-             ORDER BY started_at DESC, id DESC LIMIT 1",
-        )?
+        .prepare_cached(LATEST_ROTATION)?
         .query_row([id.0], |row| json(row, 0))
         .optional()?;
     Ok(rotation)
@@ -176,8 +170,19 @@ pub(super) fn history(
     )
 }
 
-const JOURNAL: &str = "SELECT id, record, object_id, paused, removed_at, anchor, due_at,
-                              next_action_at, mutated_at FROM connection";
+pub(super) const JOURNAL: &str = "SELECT id, record, object_id, paused, removed_at, anchor, due_at,
+                                         next_action_at, mutated_at FROM connection";
+
+pub(super) const OF_NAME: &str = "WHERE name = ?1
+                                  ORDER BY removed_at IS NOT NULL, removed_at DESC, id DESC
+                                  LIMIT 1";
+
+pub(super) const OPEN_ROTATIONS: &str = "SELECT record FROM rotation
+                                         WHERE connection = ?1 AND ended = 0
+                                         ORDER BY started_at, rowid";
+
+pub(super) const LATEST_ROTATION: &str = "SELECT record FROM rotation WHERE connection = ?1
+                                          ORDER BY started_at DESC, id DESC LIMIT 1";
 
 fn bare_journal(row: &Row<'_>) -> rusqlite::Result<Journal> {
     Ok(Journal {
@@ -206,12 +211,7 @@ fn with_records(connection: &Connection, journal: Journal) -> Result<Journal, Tr
             "SELECT record FROM secret WHERE connection = ?1 AND gone = 0 ORDER BY rowid",
             id,
         )?,
-        rotations: records(
-            connection,
-            "SELECT record FROM rotation WHERE connection = ?1 AND ended = 0
-             ORDER BY started_at, rowid",
-            id,
-        )?,
+        rotations: records(connection, OPEN_ROTATIONS, id)?,
         deliveries: records(
             connection,
             "SELECT record FROM delivery WHERE connection = ?1 ORDER BY rowid",

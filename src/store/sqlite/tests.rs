@@ -168,3 +168,22 @@ async fn p5_a_lock_outlives_a_commit_that_nobody_waits_for() {
     store.instances().await.unwrap();
     assert!(lock().await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn one_connection_is_read_without_the_others() {
+    let (_folder, store) = store();
+    let plans = store.writer.read(|db| {
+        let of_name = format!("{} {}", rows::JOURNAL, rows::OF_NAME);
+        let statements = [&of_name, rows::OPEN_ROTATIONS, rows::LATEST_ROTATION];
+        let plan = |sql: &str| -> rusqlite::Result<String> {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let lines = statement.query_map([1], |row| row.get::<_, String>("detail"))?;
+            lines.collect()
+        };
+        let plans: rusqlite::Result<Vec<String>> = statements.into_iter().map(plan).collect();
+        Ok(plans?)
+    });
+    for plan in plans.await.unwrap() {
+        assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{plan}");
+    }
+}
