@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::observe::{Moment, Observer};
@@ -216,7 +217,9 @@ impl Pass<'_> {
                     }
                     self.perform(&journal, &terms, step).await?;
                 }
-                Next::Wait { until, what } if until <= deadline && is_worth_it(what) => {
+                Next::Wait { until, what }
+                    if until <= deadline && self.is_worth_it(until, what, order.patience) =>
+                {
                     self.tell(&Moment::Waiting { until, what });
                     let wait = (until - self.now()).to_std().unwrap_or_default();
                     self.engine.clock.sleep(wait).await;
@@ -226,6 +229,16 @@ impl Pass<'_> {
                     return Ok(Stop::At(next));
                 }
             }
+        }
+    }
+
+    /// A one-shot sits through what it expects to be over soon: never through an overlap, and
+    /// through the first rungs of the retry ladder alone.
+    fn is_worth_it(&self, until: DateTime<Utc>, what: WaitFor, patience: Duration) -> bool {
+        match what {
+            WaitFor::Absence | WaitFor::Spacing => true,
+            WaitFor::Retry => until <= self.now() + patience / 10,
+            WaitFor::Overlap | WaitFor::Due | WaitFor::Watch => false,
         }
     }
 
@@ -262,9 +275,4 @@ impl Pass<'_> {
 /// One that is being abandoned can't be resumed: another one follows it.
 fn may_be_promoted(rotation: &Rotation) -> bool {
     !matches!(rotation.state.effective(), State::Abandoning { .. })
-}
-
-/// A one-shot sits through what it expects to be over soon, never through an overlap.
-fn is_worth_it(what: WaitFor) -> bool {
-    matches!(what, WaitFor::Retry | WaitFor::Absence | WaitFor::Spacing)
 }

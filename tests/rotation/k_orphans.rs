@@ -173,7 +173,7 @@ async fn k2_p3_a_copied_name_that_is_still_looked_for_is_left_alone_and_ends_the
     // A person makes a secret of the same name while the lost one is being removed.
     let lost = world.sandbox.keys(app.client_id)[1].clone();
     let name = lost.display_name.unwrap();
-    let patience = Duration::from_secs(60);
+    let patience = Duration::from_secs(90);
     world.advance("app", Order::resume(patience)).await;
     assert!(!world.keys(&app).contains(&lost.key_id), "removed");
     let watches = world.journal("app").await.watches;
