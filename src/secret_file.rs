@@ -9,6 +9,8 @@ use secrecy::SecretString;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::wording::shown_path;
+
 /// Entra's secrets have 40 characters; nothing that is longer than this is one.
 const LONGEST: u64 = 1024;
 
@@ -31,7 +33,7 @@ pub enum SecretFault {
     #[error("that is a Key ID (\"Secret ID\" in the portal), not a secret; give the \"Value\"")]
     KeyId,
     /// The file can't be read.
-    #[error("the secret file {} can't be read: {reason}", path.display())]
+    #[error("the secret file {} can't be read: {reason}", shown_path(path))]
     Unreadable {
         /// Which.
         path: PathBuf,
@@ -39,13 +41,16 @@ pub enum SecretFault {
         reason: String,
     },
     /// Others can read the file.
-    #[error("others can read the secret file {0}; run: chmod 600 {0}", path.display())]
+    #[error(
+        "others can read the secret file {0}; run: chmod 600 {0}",
+        shown_path(path)
+    )]
     Exposed {
         /// Which.
         path: PathBuf,
     },
     /// What the file holds is not a secret.
-    #[error("in {}: {fault}", path.display())]
+    #[error("in {}: {fault}", shown_path(path))]
     Content {
         /// Which.
         path: PathBuf,

@@ -1,6 +1,7 @@
 //! Words that a user wrote, shown back: harmless, short, and with the nearest valid one.
 
 use std::fmt;
+use std::path::Path;
 
 /// The longest text of a user's that a message repeats, in characters.
 const LONGEST: usize = 60;
@@ -22,6 +23,17 @@ pub fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// A path of a user's, as a message may repeat it: a bare word where a file was expected may be a
+/// secret that was pasted there.
+pub fn shown_path(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if text.contains('/') {
+        printable(&text)
+    } else {
+        shown(&text)
+    }
 }
 
 /// The characters of `text` with their places in it: control characters and marks that turn the

@@ -43,7 +43,7 @@ mod view;
 use std::ffi::OsString;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub use args::{Cli, Command};
 pub use exit::{Complaint, Exit};
@@ -61,7 +61,7 @@ pub async fn run(line: Vec<OsString>) -> Exit {
                 complaint.exit
             })
         }
-        Err(error) => usage(&error, &line),
+        Err(error) => usage(&without_secrets(error), &line),
     }
 }
 
@@ -88,6 +88,26 @@ async fn command(cli: Cli, output: Output) -> Result<Exit, Complaint> {
         Command::Completions(args) => shell::completions(&args),
         Command::Man => shell::man(),
     }
+}
+
+/// clap repeats what it was given, which may be a secret that was pasted there (P6).
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    for kind in [
+        ContextKind::InvalidValue,
+        ContextKind::InvalidArg,
+        ContextKind::InvalidSubcommand,
+    ] {
+        let Some(ContextValue::String(given)) = error.get(kind) else {
+            continue;
+        };
+        let shown = crate::wording::shown(given);
+        if shown != *given {
+            error.insert(kind, ContextValue::String(shown));
+            // It repeats it, too.
+            error.insert(ContextKind::Suggested, ContextValue::None);
+        }
+    }
+    error
 }
 
 /// What clap found wrong, or its help. With `-o json` the error is a document as any other is.

@@ -21,6 +21,7 @@ use super::plain::{flattened, one_line, redacted};
 use super::{DestinationFault, Parcel};
 use crate::clock::Span;
 use crate::connection::FileSpec;
+use crate::text::without_secrets;
 
 /// Where a program without a folder is looked for, and the `PATH` of the command.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -381,7 +382,9 @@ impl Tail {
     fn told(&self, secret: &str) -> String {
         let text = redacted(&String::from_utf8_lossy(&self.0), secret);
         // Once more: it may have been broken over two lines.
-        one_line(&redacted(&flattened(&text), secret))
+        let text = redacted(&flattened(&text), secret);
+        // Other secrets, and what is left of one where the text was cut, are not known here.
+        one_line(&without_secrets(&text, text.len()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::wording::{harmless, printable};
+use crate::wording::{harmless, shown_path};
 
 /// The widest piece of a line that is shown.
 const WIDEST: usize = 100;
@@ -77,7 +77,7 @@ impl SettingsFaults {
 
 impl fmt::Display for SettingsFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = printable(&self.file.to_string_lossy());
+        let file = shown_path(&self.file);
         for (n, Fault { message, place }) in self.faults.iter().enumerate() {
             if n > 0 {
                 writeln!(f)?;

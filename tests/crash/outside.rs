@@ -74,3 +74,18 @@ async fn d2_b1_killed_as_another_just_before_a_call_takes_effect() {
 async fn d2_b1_killed_as_another_just_after_a_call_took_effect() {
     killed_at(Stage::AfterEffect, Identity::Another).await;
 }
+
+#[tokio::test]
+#[should_panic(expected = "does not sign in")]
+async fn p2_a_consumer_that_is_cut_off_is_noticed() {
+    let shape = Shape {
+        identity: Identity::Itself,
+        lag: false,
+        overlap: "0s",
+    };
+    let world = World::new(shape, "cut off".into()).await;
+    let application = &world.application;
+    let adopted = application.keys[0].key_id;
+    world.sandbox.delete_key(application.client_id, adopted);
+    world.consumers_sign_in();
+}

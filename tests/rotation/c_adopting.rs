@@ -3,7 +3,9 @@
 use chrono::TimeDelta;
 use keywheel::connection::{DestinationSpec, FileFormat};
 use keywheel::entra::KeyId;
+use keywheel::rotation::AdvanceFault;
 use keywheel::rotation::adopt::{AdoptFault, Adopted, Candidate};
+use keywheel::rotation::advance::Order;
 use keywheel::sandbox::{
     Action, Fault, Kind, NewApplication, NewPassword, Owner, Registered, SignInError,
 };
@@ -305,10 +307,7 @@ async fn c9_a_destination_that_can_not_be_written_is_found_out_before_adding() {
     world.engine.adopt(candidate).await.unwrap();
     std::fs::remove_dir(&folder).unwrap();
     world
-        .advance(
-            "app",
-            keywheel::rotation::advance::Order::rotate(None, false, std::time::Duration::ZERO),
-        )
+        .advance("app", Order::rotate(None, false, std::time::Duration::ZERO))
         .await;
     let added = world
         .sandbox
@@ -335,8 +334,7 @@ async fn c9_an_optional_destination_does_not_hold_up_a_rotation() {
     let candidate = world.candidate(declared, &application);
     world.engine.adopt(candidate).await.unwrap();
     std::fs::remove_dir(&folder).unwrap();
-    let order =
-        keywheel::rotation::advance::Order::rotate(None, false, std::time::Duration::from_secs(60));
+    let order = Order::rotate(None, false, std::time::Duration::from_secs(60));
     world.advance("app", order).await;
     assert_eq!(world.state("app").await, "overlapping");
     let delivery = &world.journal("app").await.deliveries[1];
@@ -349,13 +347,11 @@ async fn c9_a_store_that_can_not_be_written_is_found_out_before_adding() {
     let application = world.adopted().await;
     let failing = crate::d_storage::FailingStore::around(&mut world);
     failing.fail_for_ever();
-    let order = keywheel::rotation::advance::Order::rotate(None, false, crate::world::PATIENT);
+    let order = Order::rotate(None, false, crate::world::PATIENT);
     let advanced = world.engine.advance(&"app".parse().unwrap(), order).await;
     assert!(matches!(
         advanced,
-        Err(keywheel::rotation::AdvanceFault::Store(
-            StoreFault::Io { .. }
-        ))
+        Err(AdvanceFault::Store(StoreFault::Io { .. }))
     ));
     let added = world
         .sandbox

@@ -317,23 +317,22 @@ async fn d6_a_damaged_or_newer_database_is_refused_and_left_as_it_is() {
     let mut world = World::new().await;
     world.adopted().await;
     let path = world.engine.settings.store_path.clone();
-    let keeper = world.folder.path().join("copy.db");
-    rusqlite_version(&path, 999);
+    let other = world.folder.path().join("other.db");
+    set_schema(&path, 999);
     let newer = SqliteStore::open(&path).unwrap_err();
     assert!(matches!(newer, StoreFault::Newer { .. }), "{newer}");
-    rusqlite_version(&path, 1);
+    set_schema(&path, 1);
     world.restart().await;
     assert_eq!(world.store.journals().await.unwrap().len(), 1);
     let garbage = [0x5a; 8192];
-    std::fs::write(&keeper, garbage).unwrap();
-    std::os::unix::fs::chown(&keeper, None, None).unwrap();
-    std::fs::set_permissions(&keeper, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let damaged = SqliteStore::open(&keeper).unwrap_err();
+    std::fs::write(&other, garbage).unwrap();
+    std::fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let damaged = SqliteStore::open(&other).unwrap_err();
     assert!(matches!(damaged, StoreFault::Damaged { .. }), "{damaged}");
-    assert_eq!(std::fs::read(&keeper).unwrap(), garbage);
+    assert_eq!(std::fs::read(&other).unwrap(), garbage);
 }
 
-fn rusqlite_version(path: &std::path::Path, version: i64) {
+fn set_schema(path: &std::path::Path, version: i64) {
     let db = rusqlite::Connection::open(path).unwrap();
     db.pragma_update(None, "user_version", version).unwrap();
 }

@@ -3,8 +3,10 @@
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use keywheel::rotation::advance::{Order, Stop};
+use keywheel::clock::Clock;
+use keywheel::rotation::advance::{Order, Stop, Which};
 use keywheel::sandbox::{Kind, Registered, Stage};
+use keywheel::store::Store;
 
 use crate::world::{PATIENT, World};
 
@@ -29,10 +31,7 @@ async fn g1_while_one_works_the_other_says_busy_and_changes_nothing() {
                 let name = "app".parse().unwrap();
                 let order = Order::rotate(None, false, PATIENT);
                 let rotate = other.advance(&name, order).await.unwrap();
-                let revoke = other
-                    .revoke(&name, keywheel::rotation::advance::Which::Previous, PATIENT)
-                    .await
-                    .unwrap();
+                let revoke = other.revoke(&name, Which::Previous, PATIENT).await.unwrap();
                 let deliver = other.deliver(&name, None, PATIENT).await.unwrap();
                 let rollback = other.rollback(&name, PATIENT).await.unwrap();
                 answers
@@ -81,12 +80,10 @@ async fn g2_a_killed_holder_lets_go_at_once() {
 
 #[tokio::test]
 async fn g4_the_need_is_checked_again_inside_the_lock() {
-    use keywheel::store::Store;
     let world = World::new().await;
     let application = world.adopted().await;
     let other = world.another_engine().await;
     world.clock.set(world.journal("app").await.due_at);
-    use keywheel::clock::Clock;
     let found = world.store.due(world.clock.now()).await.unwrap();
     assert_eq!(found.len(), 1, "both have found it due");
     world.due("app").await;

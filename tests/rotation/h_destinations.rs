@@ -249,7 +249,7 @@ async fn h6_what_is_overwritten_again_and_again_makes_no_tight_loop() {
         let day = Duration::from_secs(86_400);
         let order = Order::rotate(None, false, day);
         let pass = world.advance("app", order);
-        tokio::time::timeout(Duration::from_secs(20), pass)
+        tokio::time::timeout(Duration::from_secs(120), pass)
             .await
             .unwrap();
         let runs = runs(&world, "app");

@@ -1,7 +1,11 @@
 //! Rotations against the sandbox over HTTP, on a virtual clock.
 
 #![allow(missing_docs, reason = "nobody reads the documentation of a test")]
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails"
+)]
 
 mod a_propagation;
 mod b_adding;
@@ -15,5 +19,6 @@ mod h_destinations;
 mod i_output;
 mod j_networks;
 mod k_orphans;
+mod manage;
 mod straight;
 mod world;
