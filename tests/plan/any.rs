@@ -255,15 +255,13 @@ impl Case<'_> {
             }
             Step::Revoke(id) => self.may_revoke(self.rotation(*id)),
             Step::Remove(key_id) => {
-                let removal = journal
-                    .removals
-                    .iter()
-                    .find(|it| it.key_id == *key_id)
-                    .unwrap();
-                let secret = journal.secret(*key_id);
-                let ours = secret
-                    .is_some_and(|it| it.origin != Origin::Unchecked && it.role != Role::Current);
-                ours && removal.called_at.is_none() && self.may_change(&removal.retry)
+                let removal = journal.removals.iter().find(|it| it.key_id == *key_id);
+                let secret = journal.secret(*key_id).unwrap();
+                let ours = secret.origin != Origin::Unchecked;
+                let goes = secret.role == Role::Doomed || self.is_replaced(secret);
+                ours && goes
+                    && removal
+                        .is_some_and(|it| it.called_at.is_none() && self.may_change(&it.retry))
             }
             Step::Abandon(id) => {
                 let State::Minted { minted_at, .. } = self.rotation(*id).state.effective() else {
@@ -272,12 +270,16 @@ impl Case<'_> {
                 let spare = |it: &Secret| it.expires_at.is_none_or(|at| at > *now + DAY);
                 *minted_at + DAY <= *now && current.is_some_and(spare) && !journal.paused
             }
-            Step::Enter(_, State::Overlapping { new, .. }) => journal
-                .secret(*new)
-                .is_some_and(|it| self.holds(it.generation)),
+            // Where it is gone already, the current one must be held.
+            Step::Enter(_, State::Overlapping { new, .. }) => {
+                let held = journal.secret(*new).or(current);
+                held.is_some_and(|it| self.holds(it.generation))
+            }
             Step::Deliver(name) => {
                 let delivery = journal.deliveries.iter().find(|it| it.destination == *name);
-                delivery.is_some_and(|it| it.holds < it.wants && self.may_try(&it.retry))
+                let lacks =
+                    |it: &Secret| delivery.is_none_or(|d| d.holds < it.generation.max(d.wants));
+                current.is_some_and(lacks) && delivery.is_none_or(|it| self.may_try(&it.retry))
             }
             Step::Look(id) | Step::Prove(id) => {
                 !journal.paused && self.may_try(&self.rotation(*id).retry)
@@ -296,12 +298,21 @@ impl Case<'_> {
         };
         let over = match revoke_at {
             Some(at) => *at <= self.now,
-            // A rotation begins, or it was tried when one began.
-            None => self.journal.unpromoted().is_none() || rotation.retry.failures > 0,
+            // A rotation begins, it was tried when one began, or it has been overtaken by one.
+            None => {
+                self.journal.unpromoted().is_none()
+                    || rotation.retry.failures > 0
+                    || rotation.state.new_key() != Some(current.key_id)
+            }
         };
-        let newer = current.generation > old.generation && self.holds(current.generation);
+        over && self.is_replaced(old) && self.may_change(&rotation.retry)
+    }
+
+    /// P2, P3: it is ours, and a newer one is current and held where it is required.
+    fn is_replaced(&self, old: &Secret) -> bool {
+        let newer = |it: &Secret| it.generation > old.generation && self.holds(it.generation);
         let ours = old.role == Role::Previous && old.origin != Origin::Unchecked;
-        over && newer && ours && self.may_change(&rotation.retry)
+        ours && self.journal.current().is_some_and(newer)
     }
 }
 
