@@ -5,7 +5,12 @@
 //! HTTP call or a commit, and the sandbox ends it while one of its requests is under way.
 
 #![cfg(debug_assertions)] // a release build has no crash points
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 mod by_hand;
 mod converged;
