@@ -140,7 +140,7 @@ fn plan(
         }
     }
     items.extend(added);
-    together(faults).map_or(Ok(items), Err)
+    together(&faults).map_or(Ok(items), Err)
 }
 
 fn changed(before: &Declared, after: Declared) -> Result<Item, Complaint> {
@@ -203,9 +203,9 @@ fn new(declaration: Declaration) -> Result<Item, Complaint> {
 }
 
 /// Several as one: nothing was changed for any of them.
-fn together(faults: Vec<Complaint>) -> Option<Complaint> {
+fn together(faults: &[Complaint]) -> Option<Complaint> {
     let whole = |fault: &Complaint| fault.document().error.message;
-    match faults.as_slice() {
+    match faults {
         [] => None,
         [one] => Some(one.clone()),
         several => {

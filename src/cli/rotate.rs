@@ -21,8 +21,8 @@ use crate::rotation::forecast::{Change, forecast};
 use crate::rotation::plan::{Ask, Next};
 use crate::rotation::standing::no_destination;
 
-/// A one-shot sits through waits up to this long; what takes longer is left to the next run.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// So long a one-shot sits through waits altogether; what takes longer is left to the next run.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// So many connections are worked on at once: most of a rotation is waiting for answers.
 const AT_ONCE: usize = 64;

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::observe::{Moment, Observer};
@@ -25,7 +24,7 @@ use super::trouble::{AdvanceFault, Halt};
 use crate::clock::Clock;
 use crate::connection::{ConnectionName, Overlap};
 use crate::entra::{Entra, KeyId};
-use crate::journal::{Actor, InstanceId, Journal};
+use crate::journal::{Actor, InstanceId, Journal, Rotation, State};
 use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
@@ -67,7 +66,7 @@ pub struct Order {
     pub clear_backoff: bool,
     /// Ends open overlaps now, and makes the one of this rotation none.
     pub revoke_now: bool,
-    /// How long it sits through a wait that it expects to end well.
+    /// For how long, from its beginning on, it sits through waits that it expects to end well.
     pub patience: Duration,
 }
 
@@ -202,10 +201,11 @@ struct Pass<'a> {
 impl Pass<'_> {
     async fn run(&self, order: Order) -> Result<Stop, AdvanceFault> {
         let mut ask = order.ask;
+        let deadline = self.now() + order.patience;
         loop {
             // Read inside the lock, and anew after each step: the need may be gone (P5).
             let journal = self.journal().await?;
-            if journal.unpromoted().is_some() && matches!(ask, Ask::Rotate(_)) {
+            if matches!(ask, Ask::Rotate(_)) && journal.unpromoted().is_some_and(may_be_promoted) {
                 ask = Ask::Resume;
             }
             let terms = self.engine.terms(&journal)?;
@@ -216,7 +216,7 @@ impl Pass<'_> {
                     }
                     self.perform(&journal, &terms, step).await?;
                 }
-                Next::Wait { until, what } if self.is_worth_it(until, what, order.patience) => {
+                Next::Wait { until, what } if until <= deadline && is_worth_it(what) => {
                     self.tell(&Moment::Waiting { until, what });
                     let wait = (until - self.now()).to_std().unwrap_or_default();
                     self.engine.clock.sleep(wait).await;
@@ -227,12 +227,6 @@ impl Pass<'_> {
                 }
             }
         }
-    }
-
-    /// A one-shot sits through what it expects to be over soon, never through an overlap.
-    fn is_worth_it(&self, until: DateTime<Utc>, what: WaitFor, patience: Duration) -> bool {
-        let soon = until <= self.now() + patience;
-        soon && matches!(what, WaitFor::Retry | WaitFor::Absence | WaitFor::Spacing)
     }
 
     async fn perform(
@@ -263,4 +257,14 @@ impl Pass<'_> {
             Err(Halt::Trouble(trouble)) => self.journal_trouble(journal, subject, &trouble).await,
         }
     }
+}
+
+/// One that is being abandoned can't be resumed: another one follows it.
+fn may_be_promoted(rotation: &Rotation) -> bool {
+    !matches!(rotation.state.effective(), State::Abandoning { .. })
+}
+
+/// A one-shot sits through what it expects to be over soon, never through an overlap.
+fn is_worth_it(what: WaitFor) -> bool {
+    matches!(what, WaitFor::Retry | WaitFor::Absence | WaitFor::Spacing)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::plan::{Ask, Next, Terms, YOUNG, plan};
+use super::plan::{Ask, Next, Step, Terms, YOUNG, plan};
 use crate::connection::Overlap;
 use crate::entra::KeyId;
 use crate::journal::{Journal, Outcome, Retry, Role, State};
@@ -125,6 +125,7 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
     }
     // Asked without what else is under way, so that only a beginning answers.
     let alone = Journal {
+        secrets: journal.current().cloned().into_iter().collect(),
         rotations: Vec::new(),
         deliveries: Vec::new(),
         removals: Vec::new(),
@@ -132,7 +133,7 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
         mutated_at: None,
         ..journal.clone()
     };
-    matches!(plan(&alone, terms, now, ask), Next::Do(_))
+    matches!(plan(&alone, terms, now, ask), Next::Do(Step::Begin { .. }))
 }
 
 fn lost_name(journal: &Journal) -> Option<String> {

@@ -230,6 +230,25 @@ pub struct MasterKeyLease {
     pub held: Option<std::fs::File>,
 }
 
+/// Closing the file would not do: a child that was just forked still has it open (G2).
+fn let_go(held: Option<&std::fs::File>) {
+    if let Some(Err(error)) = held.map(std::fs::File::unlock) {
+        tracing::warn!(%error, "a lock is let go of late");
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let_go(self.held.as_ref());
+    }
+}
+
+impl Drop for MasterKeyLease {
+    fn drop(&mut self) {
+        let_go(self.held.as_ref());
+    }
+}
+
 /// One `addPassword` call that was ever intended: it outlives its rotation and its connection, so
 /// that a secret found under its name years later is still known for ours (K2).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -48,18 +48,28 @@ async fn without_a_terminal_it_wants_to_be_told_yes() {
 
 #[tokio::test]
 async fn p2_the_current_secret_goes_only_with_accept_outage() {
+    let (lab, application) = in_overlap().await;
+    let [old, current, foreign] = lab.keys(&application)[..] else {
+        panic!("three are there");
+    };
+    let line = format!("revoke app --key-id {current} --yes -o json");
+    let ran = lab.run(&line).await.ended(1);
+    assert_eq!(ran.error_code(), "current-secret");
+    assert!(ran.stdout.contains("--accept-outage"), "{}", ran.stdout);
+    assert_eq!(lab.keys(&application), [old, current, foreign]);
+    let ran = lab.run(&format!("{line} --accept-outage")).await;
+    assert_eq!(key_id(&ran.json()["removed"][0]), current, "{ran:#?}");
+    assert_eq!(lab.keys(&application), [old, foreign]);
+}
+
+#[tokio::test]
+async fn p3_the_last_secret_that_works_is_never_removed() {
     let (lab, application) = Lab::with_app().await;
     let current = lab.current("app").await;
-    let line = format!("revoke app --key-id {current} --yes");
+    let line = format!("revoke app --key-id {current} --accept-outage --yes");
     let ran = lab.run(&line).await.ended(1);
-    assert!(ran.stderr.contains("--accept-outage"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the last secret"), "{}", ran.stderr);
     assert_eq!(lab.keys(&application), [current]);
-    let ran = lab.run(&format!("{line} --accept-outage")).await;
-    assert!(
-        ran.stdout.contains(&format!("Key ID {current}")),
-        "{ran:#?}"
-    );
-    assert!(lab.keys(&application).is_empty());
 }
 
 #[tokio::test]

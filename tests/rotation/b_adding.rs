@@ -8,12 +8,12 @@ use keywheel::entra::{Cloud, Entra, KeyId};
 use keywheel::rotation::advance::Order;
 use keywheel::sandbox::{
     Action, Answer, Audience, Fault, GraphError, Key, Kind, Lag, ManagementPolicy, NewApplication,
-    NewPassword, Options, Permission, Registered, Replication, RetryAfter, Routing, Stage,
+    NewPassword, Permission, Registered, Replication, RetryAfter, Routing, Stage,
 };
 use reqwest::StatusCode;
 use uuid::Uuid;
 
-use crate::world::{PATIENT, World};
+use crate::world::World;
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)

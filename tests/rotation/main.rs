@@ -1,13 +1,24 @@
 //! Rotations against the sandbox over HTTP, on a virtual clock.
 
 #![allow(missing_docs, reason = "nobody reads the documentation of a test")]
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails"
+)]
 
 mod a_propagation;
 mod b_adding;
+mod by_hand;
+mod c_adopting;
+mod d_storage;
+mod e_revoking;
+mod g_locks;
 mod g_processes;
+mod h_destinations;
 mod i_output;
 mod j_networks;
 mod k_orphans;
+mod manage;
 mod straight;
 mod world;

@@ -110,10 +110,9 @@ async fn a_removed_connection_rests_and_comes_back_within_thirty_days() {
 }
 
 #[tokio::test]
-async fn h1_a_destination_that_failed_is_mended_by_an_edit() {
+async fn p2_a_file_that_moves_during_an_overlap_gets_the_secret_at_once() {
     let world = World::new().await;
     let application = world.adopted().await;
-    // Checked when it was adopted; gone when it is needed.
     let file = world.file("app");
     let away = world.folder.path().join("away");
     world.rotate("app").await;

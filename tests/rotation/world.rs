@@ -15,7 +15,7 @@ use keywheel::rotation::advance::{Engine, Order, Stop, Tokens};
 use keywheel::rotation::observe::{Moment, Observer};
 use keywheel::sandbox::{Key, Kind, NewApplication, Options, Registered, Sandbox, SignIn, Stage};
 use keywheel::settings::Settings;
-use keywheel::store::{HistoryFilter, Keys, SqliteStore, Store, master_key};
+use keywheel::store::{Change, HistoryFilter, Keys, SqliteStore, Store, master_key};
 use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
 
@@ -101,6 +101,33 @@ impl World {
         let (store, engine) = engine(&settings, &self.clock, &self.heard).await;
         self.store = store;
         self.engine = engine;
+    }
+
+    /// Another process on the same store.
+    pub async fn another_engine(&self) -> Engine {
+        let (_, other) = engine(&self.engine.settings, &self.clock, &self.heard).await;
+        other
+    }
+
+    /// Writes to the journal, as a command does.
+    pub async fn commit(&self, name: &str, changes: Vec<Change>) {
+        let journal = self.journal(name).await;
+        let application = (journal.declared.tenant_id, journal.declared.client_id);
+        let lease = self.store.try_lock(journal.id, application).await.unwrap();
+        self.store.commit(&lease.unwrap(), changes).await.unwrap();
+    }
+
+    /// The connection is declared otherwise, as `connection edit` does.
+    pub async fn edit(&self, name: &str, edit: impl FnOnce(&mut Declared)) {
+        let mut declared = self.journal(name).await.declared;
+        edit(&mut declared);
+        self.commit(name, vec![Change::Declare(declared)]).await;
+    }
+
+    /// So many days later, what is due then.
+    pub async fn days_later(&self, days: u64) -> Stop {
+        self.clock.advance(Duration::from_secs(days * 86_400));
+        self.due("app").await
     }
 
     /// Other further tables of the settings; the process starts anew.

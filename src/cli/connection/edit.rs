@@ -13,7 +13,7 @@ use super::super::rotate::{PATIENCE, busy};
 use super::super::secret_input;
 use super::super::view;
 use super::{add, declare, list};
-use crate::connection::{ConnectionName, Declared};
+use crate::connection::{ConnectionName, Declared, DestinationSpec};
 use crate::entra::KeyId;
 use crate::rotation::advance::{Edited, Engine, Order, Stop};
 use crate::wording::{did_you_mean, listed, quoted};
@@ -59,7 +59,10 @@ pub(super) async fn run(
 fn edited(mut declared: Declared, args: &args::Edit) -> Result<Declared, Complaint> {
     for name in &args.remove_destinations {
         let all = declared.destinations.len();
-        let hint = did_you_mean(name, declared.destinations.iter().map(|spec| spec.name()));
+        let hint = did_you_mean(
+            name,
+            declared.destinations.iter().map(DestinationSpec::name),
+        );
         declared.destinations.retain(|spec| spec.name() != name);
         if declared.destinations.len() == all {
             return Err(unknown(&declared.name, "destination", name, &hint));

@@ -188,6 +188,13 @@ impl Pass<'_> {
     /// What an order asks to be written before the first plan.
     pub(super) async fn prepare(&self, order: Order) -> Result<(), AdvanceFault> {
         let journal = self.journal().await?;
+        if journal.paused && matches!(order.ask, Ask::Rotate(_)) {
+            return Err(AdvanceFault::Refused {
+                code: "paused",
+                message: format!("{} is paused; resume it first", self.name),
+                person: true,
+            });
+        }
         let mut changes = asked(order, &journal, self.now());
         if matches!(order.ask, Ask::Rotate(_)) {
             changes.push(Change::Record(self.event("rotation-asked")));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::Pass;
@@ -16,8 +17,8 @@ use crate::store::Change;
 /// After a refusal it is not tried again at once, whatever the spacing of successes.
 const AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
-/// The longer a secret has been refused, the rarer it is tried: a pass of 20 minutes is about 80
-/// calls, and what begins to work is noticed a twentieth of that time later at most.
+/// The longer a secret has been refused, the rarer it is tried: a day of it is about 150 calls, and
+/// what begins to work is noticed a twentieth of that time later at most.
 const RARER: u32 = 20;
 
 impl Pass<'_> {
@@ -29,10 +30,10 @@ impl Pass<'_> {
         id: RotationId,
     ) -> Result<(), Halt> {
         let mut rotation = rotation(journal, id)?.clone();
-        let State::Minted { new, .. } = *rotation.state.effective() else {
+        let State::Minted { new, minted_at } = *rotation.state.effective() else {
             return Ok(());
         };
-        self.prove_secret(journal, terms, new, terms.verification.timeout.0)
+        self.prove_secret(journal, terms, new, minted_at)
             .await
             .map_err(unproved)?;
         rotation.state = State::Verified { new };
@@ -45,20 +46,20 @@ impl Pass<'_> {
             .await?)
     }
 
-    /// N fresh tokens in a row, within `timeout`; the last refusal otherwise.
+    /// N fresh tokens in a row, within one pass; the last refusal otherwise. `since` is when the
+    /// secret was first tried.
     pub(super) async fn prove_secret(
         &self,
         journal: &Journal,
         terms: &Terms,
         key_id: KeyId,
-        timeout: Duration,
+        since: DateTime<Utc>,
     ) -> Result<(), Halt> {
         let secret = self.stored(journal, key_id).await?;
         let application = self.application(journal, terms);
         let needed = terms.verification.successes;
         let spacing = terms.verification.spacing.0;
-        let began = self.now();
-        let until = began + timeout;
+        let until = self.now() + terms.verification.timeout.0;
         let mut in_a_row = 0;
         loop {
             let pause = match self.engine.entra.prove(&application, &secret).await {
@@ -73,7 +74,7 @@ impl Pass<'_> {
                 Err(fault) => {
                     // One refusal by one replica begins the count anew (A2).
                     in_a_row = 0;
-                    let refused_for = (self.now() - began).to_std().unwrap_or_default();
+                    let refused_for = (self.now() - since).to_std().unwrap_or_default();
                     let pause = pause_after(&fault, spacing.max(refused_for / RARER));
                     match pause {
                         Some(pause) if self.now() + pause < until => {

@@ -103,7 +103,7 @@ impl Pass<'_> {
             )
             .into());
         }
-        self.prove_secret(journal, terms, current.key_id, terms.verification.timeout.0)
+        self.prove_secret(journal, terms, current.key_id, self.now())
             .await?;
         Ok((token, answer.value.object_id))
     }

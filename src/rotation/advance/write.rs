@@ -64,7 +64,8 @@ impl Pass<'_> {
     /// up again at once, not when something was due before it.
     pub(super) async fn commit(&self, mut changes: Vec<Change>) -> Result<(), StoreFault> {
         if !self.begun.swap(true, Ordering::Relaxed) {
-            changes.push(Change::NextAction(Some(self.now())));
+            // Before the others: a time among them is the one that counts.
+            changes.insert(0, Change::NextAction(Some(self.now())));
         }
         self.engine.store.commit(&self.lease, changes).await
     }
