@@ -9,16 +9,16 @@ use tokio::task::JoinSet;
 
 use super::args;
 use super::context::Context;
-use super::exit::{Complaint, Exit};
+use super::exit::{Complaint, ErrorBody, Exit};
 use super::output::{Output, instant_or, table};
 use super::progress::Progress;
 use super::rotation_view::{RotationView, rotation_view};
 use super::view;
 use crate::connection::ConnectionName;
-use crate::journal::Journal;
-use crate::rotation::advance::{Engine, Order, Stop};
-use crate::rotation::forecast::{Change, forecast};
-use crate::rotation::plan::{Ask, Next};
+use crate::journal::{Journal, Rotation};
+use crate::rotation::advance::{Engine, Order, Stop, forecast_order};
+use crate::rotation::forecast::Change;
+use crate::rotation::plan::Ask;
 use crate::rotation::standing::no_destination;
 
 /// So long a one-shot sits through waits altogether; what takes longer is left to the next run.
@@ -33,6 +33,8 @@ struct Forecast {
     connection: ConnectionName,
     dry_run: bool,
     steps: Vec<Change>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
 }
 
 /// How one connection came through.
@@ -92,9 +94,6 @@ async fn choose(
     } else {
         for name in &args.names {
             let journal = context.connection(name).await?;
-            if journal.paused {
-                return Err(paused(name));
-            }
             if !chosen.iter().any(|other: &Journal| other.id == journal.id) {
                 chosen.push(journal);
             }
@@ -143,9 +142,13 @@ async fn rotate_all(
     progress: &Arc<Progress>,
 ) -> Vec<Outcome> {
     let order = order(args);
-    // Only a rotation that was asked for by name needs no destination.
-    let by_name = !args.all && !args.due;
-    let mut outcomes: Vec<Option<Outcome>> = chosen.iter().map(|_| None).collect();
+    let by_name = is_by_name(args);
+    // What stands here when its task has ended without a word: a panic in one connection stops no
+    // other, and is told (G8, P7).
+    let mut outcomes: Vec<Outcome> = chosen
+        .iter()
+        .map(|it| failed(it, None, &panicked()))
+        .collect();
     let mut waiting = chosen.into_iter().enumerate();
     let mut running = JoinSet::new();
     loop {
@@ -161,31 +164,74 @@ async fn rotate_all(
         }
         match running.join_next().await {
             None => break,
-            Some(Ok((place, outcome))) => outcomes[place] = Some(outcome),
-            // A panic in one connection stops no other (G8); its own line is missing, so say it.
+            Some(Ok((place, outcome))) => outcomes[place] = outcome,
             Some(Err(error)) => tracing::error!(%error, "a rotation ended unexpectedly"),
         }
     }
-    outcomes.into_iter().flatten().collect()
+    outcomes
+}
+
+/// Only a rotation that was asked for by name needs no destination.
+fn is_by_name(args: &args::Rotate) -> bool {
+    !args.all && !args.due
+}
+
+fn panicked() -> Complaint {
+    Complaint::failed(
+        "unexpected",
+        "its rotation ended unexpectedly; the journal is whole",
+    )
+    .remedy("run it again with -vv, and report what it says")
+}
+
+/// Why nothing is begun for a connection, before anything is called.
+fn refusal(
+    journal: &Journal,
+    order: Order,
+    by_name: bool,
+    now: DateTime<Utc>,
+) -> Option<Complaint> {
+    let declared = &journal.declared;
+    let asked = matches!(order.ask, Ask::Rotate(_));
+    if journal.paused && asked {
+        return Some(paused(&declared.name));
+    }
+    let due = journal.due_at <= now || asked;
+    let homeless = declared.destinations.is_empty() && !declared.pull;
+    (homeless && due && !by_name).then(homeless_complaint)
 }
 
 async fn rotate_one(engine: &Engine, journal: Journal, order: Order, by_name: bool) -> Outcome {
-    let declared = &journal.declared;
-    if !by_name && declared.destinations.is_empty() && !declared.pull && order.ask != Ask::Due {
-        return homeless(&journal, engine.clock.now());
+    let refusal = refusal(&journal, order, by_name, engine.clock.now());
+    if let Some(complaint) = refusal
+        .as_ref()
+        .filter(|_| matches!(order.ask, Ask::Rotate(_)))
+    {
+        return refused(engine, &journal, complaint).await;
     }
-    let stopped = engine.advance(&declared.name, order).await;
-    match stopped {
-        Ok(Stop::At(next)) => match finished(engine, &journal).await {
-            Ok(outcome) if next == Next::NoDestination && outcome.exit == Exit::Done => {
-                homeless(&journal, engine.clock.now())
+    match engine.advance(journal.name(), order).await {
+        Ok(Stop::At(_)) => match (finished(engine, &journal).await, refusal) {
+            // What was under way has been carried on; what is due can't begin.
+            (Ok(outcome), Some(complaint)) if outcome.exit == Exit::Done => {
+                refused(engine, &journal, &complaint).await
             }
-            Ok(outcome) => outcome,
-            Err(complaint) => failed(&journal, &complaint),
+            (Ok(outcome), _) => outcome,
+            (Err(complaint), _) => refused(engine, &journal, &complaint).await,
         },
-        Ok(Stop::Busy) => failed(&journal, &busy(&declared.name)),
-        Err(fault) => failed(&journal, &fault.into()),
+        Ok(Stop::Busy) => refused(engine, &journal, &busy(journal.name())).await,
+        Err(fault) => refused(engine, &journal, &fault.into()).await,
     }
+}
+
+/// How a connection stands for which nothing, or not everything, was done.
+async fn refused(engine: &Engine, before: &Journal, complaint: &Complaint) -> Outcome {
+    let journal = engine.journal(before.name()).await.ok();
+    let rotation = engine.store.latest_rotation(before.id).await.ok().flatten();
+    failed(
+        journal.as_ref().unwrap_or(before),
+        rotation.as_ref(),
+        complaint,
+    )
 }
 
 async fn finished(engine: &Engine, before: &Journal) -> Result<Outcome, Complaint> {
@@ -196,27 +242,24 @@ async fn finished(engine: &Engine, before: &Journal) -> Result<Outcome, Complain
     Ok(Outcome { view, exit })
 }
 
-fn failed(journal: &Journal, complaint: &Complaint) -> Outcome {
+fn failed(journal: &Journal, rotation: Option<&Rotation>, complaint: &Complaint) -> Outcome {
     Outcome {
         view: RotationView {
             error: Some(complaint.document().error),
-            ..rotation_view(journal, None)
+            ..rotation_view(journal, rotation)
         },
         exit: complaint.exit,
     }
 }
 
-fn homeless(journal: &Journal, now: DateTime<Utc>) -> Outcome {
-    let failure = no_destination(now);
-    failed(
-        journal,
-        &Complaint {
-            code: failure.code,
-            message: failure.message,
-            remedy: failure.remedy,
-            exit: Exit::PersonMustAct,
-        },
-    )
+fn homeless_complaint() -> Complaint {
+    let failure = no_destination(DateTime::UNIX_EPOCH);
+    Complaint {
+        code: failure.code,
+        message: failure.message,
+        remedy: failure.remedy,
+        exit: Exit::PersonMustAct,
+    }
 }
 
 /// Another process has the lock.
@@ -235,34 +278,51 @@ fn dry_run(
     chosen: &[Journal],
     now: DateTime<Utc>,
 ) -> Result<Exit, Complaint> {
-    let ask = order(args).ask;
+    let order = order(args);
+    let mut exit = Exit::Done;
     let mut forecasts = Vec::new();
     for journal in chosen {
-        let terms = view::terms(&context.settings, journal)?;
-        let mut steps = forecast(journal, &terms, now, ask);
-        if args.revoke_now {
-            steps.retain(|step| !matches!(step, Change::Revoke { .. }));
-            steps.extend(crate::rotation::forecast::revocations(journal, now));
-        }
+        let refusal = refusal(journal, order, is_by_name(args), now);
+        let steps = match &refusal {
+            Some(complaint) => {
+                exit = exit.or(complaint.exit);
+                Vec::new()
+            }
+            None => {
+                let terms = view::terms(&context.settings, journal)?;
+                forecast_order(journal, &terms, now, order)
+            }
+        };
         forecasts.push(Forecast {
             connection: journal.name().clone(),
             dry_run: true,
             steps,
+            error: refusal.map(|complaint| complaint.document().error),
         });
     }
-    context.output.data(&forecasts, || {
-        let mut table = table(&["connection", "would"]);
-        for forecast in &forecasts {
-            for step in &forecast.steps {
-                table.add_row([forecast.connection.to_string(), step.to_string()]);
-            }
-            if forecast.steps.is_empty() {
-                table.add_row([forecast.connection.to_string(), "change nothing".to_owned()]);
-            }
+    context.output.data(&forecasts, || foretold(&forecasts));
+    Ok(exit)
+}
+
+fn foretold(forecasts: &[Forecast]) -> String {
+    let mut table = table(&["connection", "would"]);
+    for forecast in forecasts {
+        let name = forecast.connection.to_string();
+        for step in &forecast.steps {
+            table.add_row([name.clone(), step.to_string()]);
         }
-        table.to_string()
-    });
-    Ok(Exit::Done)
+        if forecast.steps.is_empty() {
+            let reason = forecast
+                .error
+                .as_ref()
+                .map(|error| format!(": {}", error.message));
+            table.add_row([
+                name,
+                format!("change nothing{}", reason.unwrap_or_default()),
+            ]);
+        }
+    }
+    table.to_string()
 }
 
 fn lines(views: &[&RotationView]) -> String {

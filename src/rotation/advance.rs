@@ -29,7 +29,7 @@ use crate::journal::{Actor, InstanceId, Journal, Rotation, State};
 use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
-pub use by_hand::Which;
+pub use by_hand::{Which, forecast_order};
 pub use manage::{Edited, Removed};
 pub use orphans::{Orphan, OrphansFault};
 pub use sign_in::Tokens;

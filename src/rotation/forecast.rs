@@ -75,18 +75,6 @@ impl fmt::Display for Change {
     }
 }
 
-/// What `--revoke-now` removes: every secret that is or becomes a previous one.
-pub fn revocations(journal: &Journal, now: DateTime<Utc>) -> impl Iterator<Item = Change> {
-    let going = journal
-        .secrets
-        .iter()
-        .filter(|secret| matches!(secret.role, Role::Current | Role::Previous | Role::Doomed));
-    going.map(move |secret| Change::Revoke {
-        key_id: secret.key_id,
-        at: Some(now),
-    })
-}
-
 /// The changes that a run at `now` would make, in their order; empty: none.
 pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> Vec<Change> {
     let mut changes = Vec::new();

@@ -54,7 +54,10 @@ pub struct Standing {
 /// How the connection of `journal` stands at `now`.
 pub fn standing(journal: &Journal, terms: &Terms, now: DateTime<Utc>) -> Standing {
     let next = plan(journal, terms, now, Ask::Due);
-    let last_error = if next == Next::NoDestination {
+    let declared = &journal.declared;
+    let homeless =
+        declared.destinations.is_empty() && !declared.pull && journal.removed_at.is_none();
+    let last_error = if homeless {
         Some(no_destination(now))
     } else {
         open_retries(journal)
@@ -63,7 +66,7 @@ pub fn standing(journal: &Journal, terms: &Terms, now: DateTime<Utc>) -> Standin
     };
     Standing {
         state: state(journal),
-        health: health(journal, &next, now),
+        health: health(journal, homeless, now),
         safe_until: safe_until(journal),
         next_action: next_action(&next, now),
         last_error,
@@ -75,7 +78,7 @@ pub fn no_destination(at: DateTime<Utc>) -> Failure {
     Failure {
         at: crate::clock::whole_seconds(at),
         code: "no-destination".into(),
-        message: "a rotation is due, and nothing says where the new secret goes".into(),
+        message: "nothing says where a new secret goes, so none is made by itself".into(),
         remedy: Some(
             "add a destination, or --pull where consumers ask `keywheel secret`, with `keywheel \
              connection edit NAME`; or rotate it by hand"
@@ -114,8 +117,8 @@ fn state(journal: &Journal) -> &'static str {
     under_way.map_or("idle", |rotation| rotation.state.name())
 }
 
-fn health(journal: &Journal, next: &Next, now: DateTime<Utc>) -> Health {
-    if is_blocked(journal) || *next == Next::NoDestination {
+fn health(journal: &Journal, homeless: bool, now: DateTime<Utc>) -> Health {
+    if is_blocked(journal) || homeless {
         Health::Blocked
     } else if journal.due_at + OVERDUE < now {
         Health::Overdue

@@ -28,7 +28,7 @@ impl Locks {
     /// # Errors
     ///
     /// Where its file can't be made or opened.
-    pub fn try_application(&self, tenant: TenantId, client: ClientId) -> io::Result<Option<File>> {
+    pub fn try_application(&self, tenant: TenantId, client: ClientId) -> io::Result<Option<Held>> {
         self.try_lock(&format!("{tenant}.{client}.lock"))
     }
 
@@ -37,11 +37,11 @@ impl Locks {
     /// # Errors
     ///
     /// Where its file can't be made or opened.
-    pub fn try_master_key(&self) -> io::Result<Option<File>> {
+    pub fn try_master_key(&self) -> io::Result<Option<Held>> {
         self.try_lock("master-key.lock")
     }
 
-    fn try_lock(&self, name: &str) -> io::Result<Option<File>> {
+    fn try_lock(&self, name: &str) -> io::Result<Option<Held>> {
         let file = match self.open(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 DirBuilder::new()
@@ -53,8 +53,11 @@ impl Locks {
             opened => opened?,
         };
         match file.try_lock() {
-            Ok(()) if excludes(&file)? => Ok(Some(file)),
-            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
+            Ok(()) => {
+                let held = Held(file);
+                Ok(excludes(&held)?.then_some(held))
+            }
+            Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
@@ -70,13 +73,27 @@ impl Locks {
     }
 }
 
+/// An operating system's file lock. It is let go of when its last owner is dropped: the lease, or
+/// a commit that nobody waits for any more.
+#[derive(Debug)]
+pub struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing the file would not do: a child that was just forked still has it open (G2).
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "a lock is let go of late");
+        }
+    }
+}
+
 /// Whether a held lock still keeps others out: it does not once somebody has deleted its file.
 ///
 /// # Errors
 ///
 /// Where the file can't be looked at.
-pub fn excludes(held: &File) -> io::Result<bool> {
-    Ok(held.metadata()?.nlink() > 0)
+pub fn excludes(held: &Held) -> io::Result<bool> {
+    Ok(held.0.metadata()?.nlink() > 0)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod seal;
 pub mod sqlite;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -19,6 +20,7 @@ use crate::journal::{
 };
 
 pub use keys::{KeyFault, Keys};
+pub use lock::Held;
 pub use master_key::MasterKeyFault;
 pub use seal::{Column, MasterKey, SealFault};
 pub use sqlite::SqliteStore;
@@ -220,33 +222,14 @@ pub struct Lease {
     pub epoch: u64,
     /// Dropping it lets go. `None` where the database itself holds the lock; the store of one host
     /// refuses writes without it.
-    pub held: Option<std::fs::File>,
+    pub held: Option<Arc<Held>>,
 }
 
 /// The right to change the master key, held as long as this lives.
 #[derive(Debug)]
 pub struct MasterKeyLease {
     /// Dropping it lets go.
-    pub held: Option<std::fs::File>,
-}
-
-/// Closing the file would not do: a child that was just forked still has it open (G2).
-fn let_go(held: Option<&std::fs::File>) {
-    if let Some(Err(error)) = held.map(std::fs::File::unlock) {
-        tracing::warn!(%error, "a lock is let go of late");
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let_go(self.held.as_ref());
-    }
-}
-
-impl Drop for MasterKeyLease {
-    fn drop(&mut self) {
-        let_go(self.held.as_ref());
-    }
+    pub held: Option<Held>,
 }
 
 /// One `addPassword` call that was ever intended: it outlives its rotation and its connection, so

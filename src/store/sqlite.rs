@@ -9,6 +9,7 @@ mod writer;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -124,26 +125,24 @@ impl Store for SqliteStore {
     ) -> Result<Option<Lease>, StoreFault> {
         let held = self.locks.try_application(tenant, client);
         let held = held.map_err(|error| lock_fault(&error))?;
-        Ok(held.map(|file| Lease {
+        Ok(held.map(|lock| Lease {
             connection,
             // On one host the operating system's lock is enough: none outlives its holder, so no
             // late write of an older one can arrive.
             epoch: 0,
-            held: Some(file),
+            held: Some(Arc::new(lock)),
         }))
     }
 
     async fn try_lock_master_key(&self) -> Result<Option<MasterKeyLease>, StoreFault> {
         let held = self.locks.try_master_key();
         let held = held.map_err(|error| lock_fault(&error))?;
-        Ok(held.map(|file| MasterKeyLease { held: Some(file) }))
+        Ok(held.map(|lock| MasterKeyLease { held: Some(lock) }))
     }
 
     async fn commit(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreFault> {
-        let held = lease.held.as_ref().ok_or(StoreFault::Stale)?;
-        let still = || Ok((lock::excludes(held)?, held.try_clone()?));
-        let (excludes, lock) = still().map_err(|error| lock_fault(&error))?;
-        if !excludes {
+        let lock = lease.held.clone().ok_or(StoreFault::Stale)?;
+        if !lock::excludes(&lock).map_err(|error| lock_fault(&error))? {
             return Err(StoreFault::Stale);
         }
         let id = lease.connection;

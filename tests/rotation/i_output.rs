@@ -11,7 +11,7 @@ use keywheel::store::{Change as Write, Store};
 
 use crate::world::World;
 
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(300);
 
 /// What a run changed in the world, in the forecast's words.
 #[derive(Debug, PartialEq, Eq)]

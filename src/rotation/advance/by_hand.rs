@@ -10,7 +10,7 @@ use crate::connection::{ConnectionName, Overlap};
 use crate::entra::KeyId;
 use crate::journal::{Delivery, Journal, Origin, Removal, Retry, Role, Rotation, Secret, State};
 use crate::rotation::forecast;
-use crate::rotation::plan::Ask;
+use crate::rotation::plan::{Ask, Terms};
 use crate::rotation::trouble::{AdvanceFault, Halt};
 use crate::store::Change;
 
@@ -36,6 +36,27 @@ pub enum Which {
     },
 }
 
+/// What `order` would change at `now`; calls nobody and writes nothing (P9).
+pub fn forecast_order(
+    journal: &Journal,
+    terms: &Terms,
+    now: DateTime<Utc>,
+    order: Order,
+) -> Vec<forecast::Change> {
+    let mut prepared = journal.clone();
+    for change in asked(order, journal, now) {
+        match change {
+            Change::Rotation(it) => replace(&mut prepared.rotations, it, |it| it.id),
+            Change::Removal(it) => replace(&mut prepared.removals, it, |it| it.key_id),
+            Change::Delivery(it) => {
+                replace(&mut prepared.deliveries, it, |it| it.destination.clone());
+            }
+            _ => {}
+        }
+    }
+    forecast::forecast(&prepared, terms, now, order.ask)
+}
+
 impl Engine {
     /// What [`Engine::advance`] would change by this order; calls nobody and writes nothing (P9).
     pub fn forecast(
@@ -44,19 +65,7 @@ impl Engine {
         order: Order,
     ) -> Result<Vec<forecast::Change>, AdvanceFault> {
         let terms = self.terms(journal)?;
-        let now = self.clock.now();
-        let mut prepared = journal.clone();
-        for change in asked(order, journal, now) {
-            match change {
-                Change::Rotation(it) => replace(&mut prepared.rotations, it, |it| it.id),
-                Change::Removal(it) => replace(&mut prepared.removals, it, |it| it.key_id),
-                Change::Delivery(it) => {
-                    replace(&mut prepared.deliveries, it, |it| it.destination.clone());
-                }
-                _ => {}
-            }
-        }
-        Ok(forecast::forecast(&prepared, &terms, now, order.ask))
+        Ok(forecast_order(journal, &terms, self.clock.now(), order))
     }
 
     /// Removes secrets of ours at once. P2's last look still comes before each previous one;
