@@ -178,7 +178,6 @@ fn placed(rule: &Rule, wanted: DateTime<Utc>, life: Option<Life>, key: &str) -> 
     let opening = rule
         .window
         .opening(wanted, rule.timezone)
-        .map(|opens| at_the_usual_time(rule, wanted, opens))
         .filter(|opens| *opens < line);
     let from = opening.unwrap_or(wanted);
     let latest = later(from, delta(rule.jitter)).min(line);
@@ -189,19 +188,6 @@ fn placed(rule: &Rule, wanted: DateTime<Utc>, life: Option<Life>, key: &str) -> 
     let at = later(from, part(until - from, key));
     let left_the_window = opening.is_some() && !rule.window.allows(at, rule.timezone);
     whole_seconds(if left_the_window { from } else { at })
-}
-
-/// On a later day than the one that was wanted, `rotate_at` counts again, where the window is open
-/// then: midnight is when a day opens, and nobody is there.
-fn at_the_usual_time(rule: &Rule, wanted: DateTime<Utc>, opens: DateTime<Utc>) -> DateTime<Utc> {
-    let date = |at: DateTime<Utc>| at.with_timezone(&rule.timezone).date_naive();
-    let usual = resolve(date(opens), rule.rotate_at, rule.timezone);
-    let later_day = date(opens) > date(wanted);
-    if later_day && usual > opens && rule.window.allows(usual, rule.timezone) {
-        usual
-    } else {
-        opens
-    }
 }
 
 /// A stable part of `length`, from none to just below all of it, in whole seconds.

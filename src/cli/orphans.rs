@@ -90,7 +90,7 @@ async fn list(engine: &Engine, name: &ConnectionName) -> Found {
 
 async fn remove(engine: &Engine, found: &mut Found) {
     match engine.remove_orphans(&found.connection, PATIENCE).await {
-        Ok(Stop::At(_)) => {}
+        Ok(Stop::At(_) | Stop::NotBegun(_)) => {}
         Ok(Stop::Busy) => {
             return found.fail(&busy(&found.connection).remedy("nothing was removed; try again"));
         }

@@ -218,6 +218,7 @@ async fn rotate_one(engine: &Engine, journal: Journal, order: Order, by_name: bo
             (Ok(outcome), _) => outcome,
             (Err(complaint), _) => refused(engine, &journal, &complaint).await,
         },
+        Ok(Stop::NotBegun(_)) => refused(engine, &journal, &not_begun(journal.name())).await,
         Ok(Stop::Busy) => refused(engine, &journal, &busy(journal.name())).await,
         Err(fault) => refused(engine, &journal, &fault.into()).await,
     }
@@ -249,6 +250,15 @@ fn failed(journal: &Journal, rotation: Option<&Rotation>, complaint: &Complaint)
             ..rotation_view(journal, rotation)
         },
         exit: complaint.exit,
+    }
+}
+
+fn not_begun(name: &ConnectionName) -> Complaint {
+    Complaint {
+        code: "not-begun".into(),
+        message: format!("something else of {name} has to end before it can be rotated"),
+        remedy: Some("`keywheel status` says what; ask again then".into()),
+        exit: Exit::RetryScheduled,
     }
 }
 

@@ -186,7 +186,8 @@ impl Entra {
     ) -> Duration {
         let header = headers.get(RETRY_AFTER).and_then(|it| it.to_str().ok());
         let told = header.and_then(|it| retry_after(it, answered_at.unwrap_or(self.now())));
-        told.unwrap_or(match during {
+        // "At once" after a refusal would be a tight loop.
+        told.filter(|wait| !wait.is_zero()).unwrap_or(match during {
             Operation::Token | Operation::Prove => SIGN_IN_WAIT,
             Operation::Read | Operation::Add | Operation::Remove => GRAPH_WAIT,
         })

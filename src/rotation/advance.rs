@@ -12,8 +12,8 @@ mod revoke;
 mod sign_in;
 mod write;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -112,6 +112,8 @@ pub enum Stop {
     Busy,
     /// Nothing can be done until something else happens.
     At(Next),
+    /// The same, and the rotation that was asked for has not begun.
+    NotBegun(Next),
 }
 
 impl Engine {
@@ -138,6 +140,7 @@ impl Engine {
             name: name.clone(),
             lease,
             begun: AtomicBool::new(false),
+            proved: Mutex::new(None),
         }))
     }
 
@@ -197,6 +200,8 @@ struct Pass<'a> {
     lease: Lease,
     /// Whether this pass has written anything yet.
     begun: AtomicBool,
+    /// The secret that it has proved last.
+    proved: Mutex<Option<KeyId>>,
 }
 
 impl Pass<'_> {
@@ -226,7 +231,10 @@ impl Pass<'_> {
                 }
                 next => {
                     self.write_next_action(&journal, &terms).await?;
-                    return Ok(Stop::At(next));
+                    return Ok(match ask {
+                        Ask::Rotate(_) => Stop::NotBegun(next),
+                        _ => Stop::At(next),
+                    });
                 }
             }
         }

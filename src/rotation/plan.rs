@@ -229,6 +229,8 @@ impl View<'_> {
         let spaced = self
             .journal
             .mutated_at
+            // What lies in the future was written by a clock that was wrong.
+            .filter(|at| *at <= self.now)
             .map(|at| at + self.terms.graph.mutation_spacing.0);
         match (self.after_retry(retry, step), spaced) {
             (Next::Do(step), Some(at)) => self.at(at, WaitFor::Spacing, step),
@@ -507,6 +509,7 @@ impl View<'_> {
         let apart = self.terms.graph.absence_window.0 / ABSENT_READS;
         absence
             .last
+            .filter(|last| *last <= self.now)
             .map(|last| last + apart)
             .filter(|at| *at > self.now)
     }

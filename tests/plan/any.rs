@@ -221,12 +221,16 @@ impl Case<'_> {
         let spaced = self
             .journal
             .mutated_at
-            .is_none_or(|at| at + spacing <= self.now);
+            .is_none_or(|at| at + spacing <= self.now || at > self.now);
         spaced && !self.journal.paused && self.may_try(retry)
     }
 
     fn may_try(&self, retry: &Retry) -> bool {
-        retry.not_before.is_none_or(|at| at <= self.now)
+        // What lies more than a day ahead was written by a clock that was wrong (F11).
+        let day = Duration::from_secs(86_400);
+        retry
+            .not_before
+            .is_none_or(|at| at <= self.now || at > self.now + day)
     }
 
     /// Whether what the journal shows allows this step.

@@ -64,7 +64,7 @@ pub(in crate::cli) async fn rotate(
     let order = Order::rotate(None, false, PATIENCE);
     match engine.advance(name, order).await? {
         Stop::Busy => Err(busy(name)),
-        Stop::At(_) => Ok(view::exit(&engine.journal(name).await?)),
+        Stop::At(_) | Stop::NotBegun(_) => Ok(view::exit(&engine.journal(name).await?)),
     }
 }
 

@@ -125,6 +125,6 @@ async fn readopt(
     add::tell(output, name, &adopted.ok_or_else(|| busy(name))?);
     match engine.advance(name, Order::resume(PATIENCE)).await? {
         Stop::Busy => Err(busy(name)),
-        Stop::At(_) => Ok(view::exit(&engine.journal(name).await?)),
+        Stop::At(_) | Stop::NotBegun(_) => Ok(view::exit(&engine.journal(name).await?)),
     }
 }

@@ -29,15 +29,17 @@ impl Pass<'_> {
             .engine
             .examine(&journal.declared, &terms.policy, &value, Some(key_id))
             .await?;
-        let checked = current_of(&findings.password, &value, Origin::Adopted);
+        let checked = Secret {
+            generation: current.generation,
+            ..current_of(&findings.password, &value, Origin::Adopted)
+        };
         let mut event = self.event("adopted");
         event.key_id = Some(key_id);
         self.commit(vec![
             Change::Found(findings.object_id),
-            Change::Secret(Secret {
-                generation: current.generation,
-                ..checked
-            }),
+            // Only now its end is known.
+            self.due_with(journal, terms, &checked),
+            Change::Secret(checked),
             Change::Record(event),
         ])
         .await?;
@@ -52,6 +54,11 @@ impl Pass<'_> {
         let Some(current) = journal.current() else {
             return changes;
         };
+        // Its checks were postponed, so it is not ours to remove.
+        if current.origin == Origin::Unchecked {
+            changes.push(Change::Gone(current.key_id));
+            return changes;
+        }
         // A rotation that was about to remove the very secret that is given is turned round.
         let retiring = journal
             .rotations
@@ -159,7 +166,9 @@ impl Engine {
         };
         let sealed = self.keys.seal(journal.id, key_id, &value);
         let mut changes = if same {
-            pass.hand_out_anew(&journal)
+            let mut changes = pass.hand_out_anew(&journal);
+            changes.push(pass.due_with(&journal, &terms, &kept));
+            changes
         } else {
             pass.follow(&journal, &terms, &kept)
         };

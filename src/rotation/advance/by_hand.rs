@@ -250,7 +250,11 @@ impl Pass<'_> {
             // It is on its way; only its backoff is cleared.
             Role::Doomed => Ok(Vec::new()),
             Role::Current if accept_outage => self.give_up_current(journal).await,
-            Role::Previous | Role::Pending if accept_outage => Ok(self.doom(journal, secret)),
+            Role::Previous if accept_outage => {
+                self.keeps_a_usable_one(journal).await?;
+                Ok(self.doom(journal, secret))
+            }
+            Role::Pending if accept_outage => Ok(self.doom(journal, secret)),
             Role::Previous => self.retirement(journal, key_id),
             Role::Pending => Err(refused(
                 "still-pending",
@@ -262,6 +266,22 @@ impl Pass<'_> {
                     "{key_id} is the secret that consumers of {name} use; --accept-outage makes \
                      the previous one current again and removes it"
                 ),
+            )),
+        }
+    }
+
+    /// The current secret signs in: a previous one may go without being the last (P3).
+    async fn keeps_a_usable_one(&self, journal: &Journal) -> Result<(), AdvanceFault> {
+        let works = match journal.current() {
+            Some(current) => self.signs_in(journal, current.key_id).await,
+            None => Err(refused("last-usable", "there is no current secret").into()),
+        };
+        match works {
+            Ok(()) => Ok(()),
+            Err(Halt::Fatal(fault)) => Err(fault),
+            Err(Halt::Trouble(trouble)) => Err(refused(
+                "last-usable",
+                format!("the current secret does not sign in, so this may be the last: {trouble}"),
             )),
         }
     }

@@ -29,7 +29,8 @@ impl Pass<'_> {
         };
         let known = journal.delivery(name);
         let value = self.stored(journal, current.key_id).await?;
-        if known.is_some_and(|delivery| delivery.retry.failures > 0) {
+        let failed_before = known.is_some_and(|delivery| delivery.retry.failures > 0);
+        if failed_before || !self.has_proved(current.key_id) {
             // Time has passed since it was proved: what no longer signs in is not handed out.
             self.prove_once(journal, terms, &value).await?;
         }

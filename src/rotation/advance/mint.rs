@@ -363,6 +363,14 @@ impl Pass<'_> {
         else {
             return Ok(());
         };
+        if journal.object_id.is_none() {
+            // It was never found, so nothing can have been added to it.
+            rotation.state = State::Intended {
+                attempt,
+                outcome: Outcome::NotMade,
+            };
+            return Ok(self.commit(vec![Change::Rotation(rotation)]).await?);
+        }
         let token = self.sign_in(journal, terms).await?;
         let application = self.read(journal, &token).await?.value;
         // `read` may have made a clean-up of it already.

@@ -1,5 +1,6 @@
 //! From *minted* to *verified*: fresh tokens in a row, each over a new connection.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -67,6 +68,7 @@ impl Pass<'_> {
                     in_a_row += 1;
                     self.tell(&Moment::Proved { in_a_row, needed });
                     if in_a_row >= needed {
+                        self.note_proved(key_id);
                         return Ok(());
                     }
                     spacing
@@ -87,6 +89,15 @@ impl Pass<'_> {
             };
             self.engine.clock.sleep(pause).await;
         }
+    }
+
+    fn note_proved(&self, key_id: KeyId) {
+        *self.proved.lock().unwrap_or_else(PoisonError::into_inner) = Some(key_id);
+    }
+
+    /// Whether this pass has just proved the secret.
+    pub(super) fn has_proved(&self, key_id: KeyId) -> bool {
+        *self.proved.lock().unwrap_or_else(PoisonError::into_inner) == Some(key_id)
     }
 
     /// The value of a secret that a step can't do without.

@@ -55,7 +55,16 @@ impl Pass<'_> {
     }
 
     pub(super) async fn journal(&self) -> Result<Journal, AdvanceFault> {
-        self.engine.journal(&self.name).await
+        let journal = self.engine.journal(&self.name).await?;
+        if journal.id == self.lease.connection {
+            return Ok(journal);
+        }
+        // The lock is on the application of a connection that had this name a moment ago (P5).
+        Err(AdvanceFault::Refused {
+            code: "changed-meanwhile",
+            message: format!("{} is another connection now; ask again", self.name),
+            person: false,
+        })
     }
 
     /// Writes all of `changes` or none.
