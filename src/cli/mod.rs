@@ -128,10 +128,17 @@ fn usage(error: &clap::Error, line: &[OsString]) -> Exit {
             .windows(2)
             .any(|pair| matches!(pair, ["-o" | "--output", "json"]));
     if json {
-        let message = crate::text::harmless(&error.render().to_string(), 2_000);
+        let message = first_paragraph(&error.render().to_string());
         Output { form: Form::Json }.complain(&Complaint::usage("usage", message));
     } else {
         let _ = error.print();
     }
     Exit::Usage
+}
+
+/// What is wrong, without the usage that clap prints below it.
+fn first_paragraph(rendered: &str) -> String {
+    let paragraph = rendered.split("\n\n").next().unwrap_or(rendered);
+    let sentence = paragraph.strip_prefix("error: ").unwrap_or(paragraph);
+    crate::text::harmless(sentence, 2_000)
 }

@@ -15,8 +15,8 @@ use crate::wording::{harmless, hint, quoted};
 
 /// Reads `text` with `read`, which returns `None` only where it has reported a fault.
 ///
-/// Where the text is no TOML, those faults alone are returned: what else is wrong can't be told
-/// apart from them.
+/// Where the text is no TOML, the first fault of that kind alone is returned: what else is wrong
+/// can't be told apart from it.
 pub(super) fn document<T>(
     file: &Path,
     text: &str,
@@ -24,7 +24,8 @@ pub(super) fn document<T>(
 ) -> Result<T, SettingsFaults> {
     let (root, errors) = DeTable::parse_recoverable(text);
     let faults = RefCell::new(Vec::new());
-    for error in &errors {
+    // What follows a mistake in the syntax is mostly its echo.
+    for error in errors.iter().take(1) {
         let place = error.span().unwrap_or(0..0);
         let message = harmless(error.message()).map(|(_, c)| c).collect();
         faults.borrow_mut().push((place, message));

@@ -132,7 +132,7 @@ impl Engine {
         pass.look_ahead().await.map(Some)
     }
 
-    /// Forgets a connection, for good after [`KEPT_AFTER_REMOVAL`]. Its secrets stay in Entra.
+    /// Forgets a connection, for good after 30 days. Its secrets stay in Entra.
     pub async fn remove(&self, name: &ConnectionName) -> Result<Option<Removed>, AdvanceFault> {
         let Some(pass) = self.begin_pass(name).await? else {
             return Ok(None);
