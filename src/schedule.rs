@@ -4,7 +4,8 @@
 //!
 //! 1. [`next_due`]: the interval, counted in days of the connection's zone, at `rotate_at`;
 //! 2. the guard: `renew_before` the secret expires, if that is earlier;
-//! 3. the [`Window`]: moved later, to the next opening;
+//! 3. the [`Window`]: moved later, to `rotate_at` in the next opening, or to the opening's start
+//!    where `rotate_at` does not lie in it;
 //! 4. jitter: a stable spread from there on, within the opening.
 //!
 //! Steps 3 and 4 never lead into the last three days of the secret's life: where no opening comes
@@ -178,7 +179,14 @@ fn placed(rule: &Rule, wanted: DateTime<Utc>, life: Option<Life>, key: &str) -> 
     let opening = rule
         .window
         .opening(wanted, rule.timezone)
-        .filter(|opens| *opens < line);
+        .filter(|opens| *opens < line)
+        .map(|opens| {
+            if opens == wanted {
+                opens
+            } else {
+                at_time_of_day(rule, opens, line)
+            }
+        });
     let from = opening.unwrap_or(wanted);
     let latest = later(from, delta(rule.jitter)).min(line);
     let until = match opening {
@@ -188,6 +196,21 @@ fn placed(rule: &Rule, wanted: DateTime<Utc>, life: Option<Life>, key: &str) -> 
     let at = later(from, part(until - from, key));
     let left_the_window = opening.is_some() && !rule.window.allows(at, rule.timezone);
     whole_seconds(if left_the_window { from } else { at })
+}
+
+/// `rotate_at` on the day of an opening, where that lies in the same opening and before `line`:
+/// people who chose 10:00 are not there at midnight.
+fn at_time_of_day(rule: &Rule, opens: DateTime<Utc>, line: DateTime<Utc>) -> DateTime<Utc> {
+    let date = opens.with_timezone(&rule.timezone).date_naive();
+    let at = resolve(date, rule.rotate_at, rule.timezone);
+    let in_the_same_opening = at > opens
+        && rule.window.allows(at, rule.timezone)
+        && rule.window.closing(opens, at, rule.timezone) == at;
+    if in_the_same_opening && at < line {
+        at
+    } else {
+        opens
+    }
 }
 
 /// A stable part of `length`, from none to just below all of it, in whole seconds.

@@ -318,15 +318,16 @@ fn p8_the_guard_comes_before_a_schedule_that_is_too_late() {
 }
 
 #[test]
-fn p8_a_window_moves_a_rotation_to_its_next_opening() {
+fn p8_a_window_moves_a_rotation_to_its_time_of_day_in_the_next_opening() {
     let mut rule = every(30, "10:00", Europe::Berlin);
     rule.window.only = weekdays(&["mon-thu"]);
     rule.window.hours = hours("09:00-16:00");
     let due = |at| due_at(&rule, utc(at), None, "crm");
-    // Thursday, Friday, and Thursday too late: on to Monday at 09:00.
+    // Thursday, Friday, Thursday too late, and too early: on to the next 10:00.
     assert_eq!(due("2026-05-07T08:00:00Z"), utc("2026-05-07T08:00:00Z"));
-    assert_eq!(due("2026-05-08T08:00:00Z"), utc("2026-05-11T07:00:00Z"));
-    assert_eq!(due("2026-05-07T14:00:00Z"), utc("2026-05-11T07:00:00Z"));
+    assert_eq!(due("2026-05-08T08:00:00Z"), utc("2026-05-11T08:00:00Z"));
+    assert_eq!(due("2026-05-07T14:00:00Z"), utc("2026-05-11T08:00:00Z"));
+    assert_eq!(due("2026-05-07T03:00:00Z"), utc("2026-05-07T08:00:00Z"));
 
     rule.window.blackouts = vec![
         Blackout {
@@ -338,8 +339,24 @@ fn p8_a_window_moves_a_rotation_to_its_next_opening() {
             until: date("2026-06-01"),
         },
     ];
-    let due = due_at(&rule, utc("2026-05-08T08:00:00Z"), None, "crm");
-    assert_eq!(due, utc("2026-06-02T07:00:00Z"));
+    let due = |rule: &Rule| due_at(rule, utc("2026-05-08T08:00:00Z"), None, "crm");
+    assert_eq!(due(&rule), utc("2026-06-02T08:00:00Z"));
+    // Without hours the same, never just after midnight; out of the hours, at their start.
+    rule.window.hours = None;
+    assert_eq!(due(&rule), utc("2026-06-02T08:00:00Z"));
+    rule.window.hours = hours("12:00-16:00");
+    assert_eq!(due(&rule), utc("2026-06-02T10:00:00Z"));
+}
+
+#[test]
+fn p8_a_time_of_day_too_near_the_end_gives_way_to_the_start_of_the_opening() {
+    let mut rule = every(30, "22:00", Tz::UTC);
+    rule.window.only = weekdays(&["mon-thu"]);
+    rule.renew_before = Span::days(3);
+    // Friday; the last three days begin on Monday at noon.
+    let ends = life("2026-01-01T00:00:00Z", "2026-05-14T12:00:00Z");
+    let due = due_at(&rule, utc("2026-05-08T22:00:00Z"), Some(ends), "crm");
+    assert_eq!(due, utc("2026-05-11T00:00:00Z"));
 }
 
 #[test]
@@ -386,8 +403,13 @@ fn f8_a_catch_up_waits_for_the_window_unless_the_end_is_near() {
     let due = utc("2026-05-07T10:00:00Z");
     let start = |now, life| start_at(&rule, due, life, "crm", utc(now));
     assert_eq!(start("2026-05-01T00:00:00Z", None), due);
-    let monday = utc("2026-05-11T00:00:00Z");
+    let monday = utc("2026-05-11T10:00:00Z");
     assert_eq!(start("2026-05-09T12:00:00Z", None), monday);
+    // Asked again in the opening, before its time of day: now, as it is late.
+    assert_eq!(
+        start("2026-05-11T01:00:00Z", None),
+        utc("2026-05-11T01:00:00Z")
+    );
     assert_eq!(
         start("2026-05-11T12:00:00Z", None),
         utc("2026-05-11T12:00:00Z")
