@@ -4,6 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line: a file for each command |
+//! | [`service`] | every connection on its schedule
 //! | [`rotation`] | the engine: what comes next (pure), and the one who does it |
 //! | [`store`] | journals and sealed secrets, the master key, locks |
 //! | [`destination`] | places that a new secret is delivered to |
@@ -30,6 +31,7 @@ pub mod rotation;
 pub mod sandbox;
 pub mod schedule;
 pub mod secret_file;
+pub mod service;
 pub mod settings;
 pub mod store;
 pub mod text;

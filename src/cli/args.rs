@@ -27,6 +27,12 @@ Exit codes:
   3 a retry is scheduled   4 the report's --fail-on was reached
   5 another process is rotating it   6 a person must act";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  systemctl enable --now keywheel                 as a service, which this is meant for
+  keywheel run --config ./keywheel.toml           in the foreground; Ctrl-C ends it
+  kill -HUP PID                                   read the settings again";
+
 /// Rotates the client secrets of Microsoft Entra applications on a schedule, and never loses one.
 #[derive(Debug, Parser)]
 #[command(name = "keywheel", version, about, after_help = EXAMPLES, max_term_width = 100)]
@@ -88,6 +94,9 @@ pub enum Command {
     Deliver(Deliver),
     /// Make the previous secret current again while it lives, and deliver it
     Rollback(Rollback),
+    /// Keep every connection on its schedule: the service
+    #[command(after_help = RUN_EXAMPLES)]
+    Run,
     /// How things stand
     Status(Status),
     /// What happened

@@ -35,10 +35,25 @@ fn level(line: &[OsString]) -> &'static str {
         })
         .sum();
     match count {
+        0 if is_service(line) => "keywheel=info",
         // A one-shot says its failures itself.
         0 => "off",
         1 => "keywheel=info",
         2 => "keywheel=debug",
         _ => "keywheel=trace",
     }
+}
+
+/// Whether it is the service that begins, whose log is read later: the first word that is no flag
+/// says so.
+fn is_service(line: &[OsString]) -> bool {
+    let mut words = line.iter().skip(1).filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        match word {
+            "--config" | "--output" | "-o" => drop(words.next()),
+            flag if flag.starts_with('-') => {}
+            command => return command == "run",
+        }
+    }
+    false
 }

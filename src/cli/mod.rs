@@ -31,6 +31,7 @@ mod progress;
 mod revoke;
 mod rotate;
 mod rotation_view;
+mod run;
 mod sandbox;
 mod schedule;
 mod secret;
@@ -76,6 +77,7 @@ async fn command(cli: Cli, output: Output) -> Result<Exit, Complaint> {
         Command::Revoke(args) => revoke::run(&global, args, output).await,
         Command::Deliver(args) => deliver::run(&global, args, output).await,
         Command::Rollback(args) => deliver::rollback(&global, args, output).await,
+        Command::Run => run::run(&global, output).await,
         Command::Status(args) => status::run(&global, args, output).await,
         Command::History(args) => history::run(&global, args, output).await,
         Command::Verify(args) => verify::run(&global, args, output).await,

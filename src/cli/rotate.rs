@@ -85,8 +85,8 @@ async fn choose(
 ) -> Result<Vec<Journal>, Complaint> {
     let mut chosen = Vec::new();
     if args.due && !args.force {
-        for name in context.store.due(now).await? {
-            chosen.extend(context.store.journal(&name).await?);
+        for due in context.store.due(now, usize::MAX).await? {
+            chosen.extend(context.store.journal(&due.name).await?);
         }
     } else if args.due || args.all {
         let journals = context.store.journals().await?.into_iter();

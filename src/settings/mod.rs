@@ -6,6 +6,7 @@ mod fields;
 mod policy;
 mod read;
 mod reader;
+mod service;
 mod source;
 mod template;
 
@@ -21,6 +22,7 @@ use crate::schedule::{Hours, Weekdays};
 
 pub use diagnostic::{Fault, Place, SettingsFaults};
 pub use policy::{PolicyFault, PolicyFaults};
+pub use service::{Listen, ServiceSettings};
 pub use template::{host_timezone, template};
 
 /// The clouds that are built in; the first one is meant where none is named.
@@ -44,6 +46,8 @@ pub struct Settings {
     pub verification: Verification,
     /// How Graph is called.
     pub graph: GraphSettings,
+    /// How the service runs.
+    pub service: ServiceSettings,
     /// Clouds beside the built-in ones.
     pub clouds: Vec<CloudSpec>,
     /// Identities beside the built-in `self`.

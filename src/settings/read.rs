@@ -15,7 +15,7 @@ use super::reader::{self, Table, number, text};
 use super::source::{self, Source};
 use super::{
     CLOUDS, CloudSpec, Defaults, GraphSettings, IdentityKind, IdentitySpec, MasterKeySource, SELF,
-    Settings, Verification,
+    ServiceSettings, Settings, Verification, service,
 };
 use crate::clock::Span;
 use crate::connection::{OnLimit, Overlap, field};
@@ -44,6 +44,7 @@ pub(super) fn settings(source: &Source) -> Result<Settings, SettingsFaults> {
         }
         settings.verification = verification(root.table("verification"));
         settings.graph = graph(root.table("graph"));
+        settings.service = service::read(root.table("service"), folder);
         for table in root.tables("cloud") {
             let cloud = cloud(table, folder, &settings);
             settings.clouds.extend(cloud);
@@ -76,6 +77,7 @@ impl Settings {
             defaults: Defaults::default(),
             verification: Verification::default(),
             graph: GraphSettings::default(),
+            service: ServiceSettings::default(),
             clouds: Vec::new(),
             identities: Vec::new(),
         }

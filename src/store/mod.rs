@@ -232,6 +232,24 @@ pub struct MasterKeyLease {
     pub held: Option<Held>,
 }
 
+/// The right to be the one service of a store, held as long as this lives (P5).
+#[derive(Debug)]
+pub struct ServiceLease {
+    /// Dropping it lets go.
+    pub held: Option<Held>,
+}
+
+/// A connection that has something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Which.
+    pub name: ConnectionName,
+    /// Whose tenant is called for it.
+    pub tenant_id: TenantId,
+    /// When its current secret expires; `None`: never, or there is none.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
 /// One `addPassword` call that was ever intended: it outlives its rotation and its connection, so
 /// that a secret found under its name years later is still known for ours (K2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -279,8 +297,15 @@ pub trait Store: Send + Sync + fmt::Debug {
         connection: ConnectionId,
     ) -> Result<Option<Rotation>, StoreFault>;
 
-    /// Whose `next_action_at` has come, those whose secrets expire first first.
-    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault>;
+    /// Whose `next_action_at` has come, those whose secrets expire first first; no more than
+    /// `at_most`.
+    async fn due(&self, now: DateTime<Utc>, at_most: usize) -> Result<Vec<Due>, StoreFault>;
+
+    /// The earliest `next_action_at`; `None`: nothing is to be done by itself.
+    async fn next_action_at(&self) -> Result<Option<DateTime<Utc>>, StoreFault>;
+
+    /// How many connections are kept.
+    async fn count(&self) -> Result<usize, StoreFault>;
 
     /// The lock on one application; `None`: another process or task holds it.
     async fn try_lock(
@@ -288,6 +313,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         connection: ConnectionId,
         application: (TenantId, ClientId),
     ) -> Result<Option<Lease>, StoreFault>;
+
+    /// The right to be the service of this store; `None`: another process is.
+    async fn try_lock_service(&self) -> Result<Option<ServiceLease>, StoreFault>;
 
     /// The lock on the master key; `None`: another process is changing it.
     async fn try_lock_master_key(&self) -> Result<Option<MasterKeyLease>, StoreFault>;

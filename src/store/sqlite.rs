@@ -22,8 +22,8 @@ use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rota
 use super::lock::{self, Locks};
 use super::seal;
 use super::{
-    Adoption, Attempt, Change, Fingerprint, HistoryFilter, Lease, MasterKeyLease, Sealed, Store,
-    StoreFault,
+    Adoption, Attempt, Change, Due, Fingerprint, HistoryFilter, Lease, MasterKeyLease, Sealed,
+    ServiceLease, Store, StoreFault,
 };
 
 use writer::Writer;
@@ -114,8 +114,18 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault> {
-        self.writer.read(move |db| rows::due(db, now)).await
+    async fn due(&self, now: DateTime<Utc>, at_most: usize) -> Result<Vec<Due>, StoreFault> {
+        self.writer
+            .read(move |db| rows::due(db, now, at_most))
+            .await
+    }
+
+    async fn next_action_at(&self) -> Result<Option<DateTime<Utc>>, StoreFault> {
+        self.writer.read(rows::next_action_at).await
+    }
+
+    async fn count(&self) -> Result<usize, StoreFault> {
+        self.writer.read(rows::count).await
     }
 
     async fn try_lock(
@@ -132,6 +142,12 @@ impl Store for SqliteStore {
             epoch: 0,
             held: Some(Arc::new(lock)),
         }))
+    }
+
+    async fn try_lock_service(&self) -> Result<Option<ServiceLease>, StoreFault> {
+        let held = self.locks.try_service();
+        let held = held.map_err(|error| lock_fault(&error))?;
+        Ok(held.map(|lock| ServiceLease { held: Some(lock) }))
     }
 
     async fn try_lock_master_key(&self) -> Result<Option<MasterKeyLease>, StoreFault> {

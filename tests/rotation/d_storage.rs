@@ -14,8 +14,8 @@ use keywheel::sandbox::{Action, Fault, Kind, Registered, Stage};
 use keywheel::settings::Settings;
 use keywheel::store::master_key::change;
 use keywheel::store::{
-    Adoption, Attempt, Change, Fingerprint, HistoryFilter, Keys, Lease, MasterKeyLease, Sealed,
-    SqliteStore, Store, StoreFault, master_key,
+    Adoption, Attempt, Change, Due, Fingerprint, HistoryFilter, Keys, Lease, MasterKeyLease,
+    Sealed, ServiceLease, SqliteStore, Store, StoreFault, master_key,
 };
 
 use crate::world::{PATIENT, World};
@@ -87,8 +87,17 @@ impl Store for FailingStore {
     async fn latest_rotation(&self, id: ConnectionId) -> Result<Option<Rotation>, StoreFault> {
         self.inner.latest_rotation(id).await
     }
-    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault> {
-        self.inner.due(now).await
+    async fn due(&self, now: DateTime<Utc>, at_most: usize) -> Result<Vec<Due>, StoreFault> {
+        self.inner.due(now, at_most).await
+    }
+    async fn next_action_at(&self) -> Result<Option<DateTime<Utc>>, StoreFault> {
+        self.inner.next_action_at().await
+    }
+    async fn count(&self) -> Result<usize, StoreFault> {
+        self.inner.count().await
+    }
+    async fn try_lock_service(&self) -> Result<Option<ServiceLease>, StoreFault> {
+        self.inner.try_lock_service().await
     }
     async fn try_lock(
         &self,

@@ -250,8 +250,11 @@ async fn f8_what_expires_first_is_due_first() {
     let remove = vec![Change::Remove(Some(at(0)))];
     bench.store.commit(&lease, remove).await.unwrap();
     let due = async |now| {
-        let names = bench.store.due(at(now)).await.unwrap();
-        names.iter().map(ToString::to_string).collect::<Vec<_>>()
+        let names = bench.store.due(at(now), 10).await.unwrap();
+        names
+            .iter()
+            .map(|due| due.name.to_string())
+            .collect::<Vec<_>>()
     };
     assert!(due(3_599).await.is_empty());
     assert_eq!(due(3_600).await, ["soon", "late", "never"]);

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::KeyId;
 use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation, RotationId};
-use crate::store::{Attempt, Fingerprint, HistoryFilter, Sealed};
+use crate::store::{Attempt, Due, Fingerprint, HistoryFilter, Sealed};
 
 use super::database::Trouble;
 
@@ -80,18 +80,42 @@ pub(super) fn journals(connection: &Connection) -> Result<Vec<Journal>, Trouble>
 pub(super) fn due(
     connection: &Connection,
     now: DateTime<Utc>,
-) -> Result<Vec<ConnectionName>, Trouble> {
+    at_most: usize,
+) -> Result<Vec<Due>, Trouble> {
     let mut statement = connection.prepare_cached(
-        "SELECT name FROM connection
+        "SELECT name, tenant_id,
+                (SELECT min(expires_at) FROM secret
+                 WHERE secret.connection = connection.id AND role = 'current' AND gone = 0)
+                AS expires_at
+         FROM connection
          WHERE removed_at IS NULL AND next_action_at <= ?1
-         ORDER BY (SELECT min(expires_at) FROM secret
-                   WHERE secret.connection = connection.id AND role = 'current' AND gone = 0)
-                  NULLS LAST, next_action_at, name",
+         ORDER BY expires_at NULLS LAST, next_action_at, name
+         LIMIT ?2",
     )?;
-    let names = statement.query_map([milliseconds(now)], |row| {
-        parsed(row, 0, str::parse::<ConnectionName>)
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let due = statement.query_map((milliseconds(now), at_most), |row| {
+        Ok(Due {
+            name: parsed(row, 0, str::parse)?,
+            tenant_id: parsed(row, 1, str::parse)?,
+            expires_at: instant(row, 2)?,
+        })
     })?;
-    Ok(names.collect::<Result<_, _>>()?)
+    Ok(due.collect::<Result<_, _>>()?)
+}
+
+/// The earliest `next_action_at`.
+pub(super) fn next_action_at(connection: &Connection) -> Result<Option<DateTime<Utc>>, Trouble> {
+    let mut statement = connection
+        .prepare_cached("SELECT min(next_action_at) FROM connection WHERE removed_at IS NULL")?;
+    Ok(statement.query_row([], |row| instant(row, 0))?)
+}
+
+/// How many connections are kept.
+pub(super) fn count(connection: &Connection) -> Result<usize, Trouble> {
+    let mut statement =
+        connection.prepare_cached("SELECT count(*) FROM connection WHERE removed_at IS NULL")?;
+    let count: i64 = statement.query_row([], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 /// The sealed value of a secret.

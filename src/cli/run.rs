@@ -1,0 +1,110 @@
+//! `run`: the service.
+
+use async_trait::async_trait;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::args;
+use super::context::{Context, load_settings};
+use super::exit::{Complaint, Exit};
+use super::output::Output;
+use crate::rotation::advance::Engine;
+use crate::rotation::observe::Unobserved;
+use crate::service::{Limits, Service, Signal, Source};
+use crate::settings::Settings;
+
+pub(super) async fn run(global: &args::Global, output: Output) -> Result<Exit, Complaint> {
+    let context = Context::open(&global.config, output)?;
+    // Before anything is done, and held to the end (P5).
+    let lease = context.store.try_lock_service().await?;
+    if lease.is_none() {
+        return Err(already_running());
+    }
+    let engine = context.engine(std::sync::Arc::new(Unobserved)).await?;
+    let limits = limits(&context.settings);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        settings = %context.settings.file.display(),
+        store = %context.settings.store_path.display(),
+        "keywheel begins"
+    );
+    let signals = signals()?;
+    let service = Service::new(engine, limits, Box::new(SettingsFile { context }));
+    service.run(signals).await;
+    drop(lease);
+    Ok(Exit::Done)
+}
+
+/// One tenant gets at most three quarters of the places: whoever waits for its answers leaves room
+/// for the others.
+fn limits(settings: &Settings) -> Limits {
+    let passes = settings.service.concurrency;
+    Limits {
+        passes,
+        passes_per_tenant: (passes * 3).div_ceil(4),
+    }
+}
+
+fn already_running() -> Complaint {
+    Complaint {
+        code: "already-running".into(),
+        message: "another `keywheel run` serves this store".into(),
+        remedy: Some("one is enough; `systemctl status keywheel` may say which".into()),
+        exit: Exit::Busy,
+    }
+}
+
+/// The settings file that the service was started with.
+struct SettingsFile {
+    context: Context,
+}
+
+#[async_trait]
+impl Source for SettingsFile {
+    async fn engine(&self, running: &Engine) -> Result<Engine, String> {
+        let settings = load_settings(&running.settings.file).map_err(|it| it.message)?;
+        for (same, what) in [
+            (
+                settings.store_path == running.settings.store_path,
+                "store.path",
+            ),
+            (
+                settings.service.concurrency == running.settings.service.concurrency,
+                "service.concurrency",
+            ),
+            (
+                settings.service.listen == running.settings.service.listen,
+                "service.listen",
+            ),
+        ] {
+            if !same {
+                return Err(format!("{what} can't change while it runs; restart it"));
+            }
+        }
+        let context = Context {
+            settings: settings.into(),
+            ..self.context.clone()
+        };
+        let observer = running.observer.clone();
+        context.engine(observer).await.map_err(|it| it.message)
+    }
+}
+
+/// What the operating system asks: SIGTERM and SIGINT end the service, SIGHUP reloads it.
+fn signals() -> Result<mpsc::Receiver<Signal>, Complaint> {
+    let (sender, receiver) = mpsc::channel(4);
+    for (kind, meaning) in [
+        (SignalKind::terminate(), Signal::Stop),
+        (SignalKind::interrupt(), Signal::Stop),
+        (SignalKind::hangup(), Signal::Reload),
+    ] {
+        let mut signals = signal(kind).map_err(|error| {
+            Complaint::failed("signals", format!("signals can't be received: {error}"))
+        })?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() && sender.send(meaning).await.is_ok() {}
+        });
+    }
+    Ok(receiver)
+}
