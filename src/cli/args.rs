@@ -12,6 +12,7 @@ use super::output::Form;
 use crate::clock::Span;
 use crate::connection::{ConnectionName, Overlap, field, time_of_day};
 use crate::entra::{ClientId, KeyId, TenantId};
+use crate::store::ChainHash;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -388,6 +389,12 @@ pub struct History {
     /// To just before this time
     #[arg(long, value_name = "RFC3339", value_parser = field::instant)]
     pub until: Option<DateTime<Utc>>,
+    /// Show no lines; find out whether any was changed or taken out since it was written
+    #[arg(long, conflicts_with_all = ["name", "since", "until"])]
+    pub verify: bool,
+    /// A head that an earlier --verify printed, or the service logged: it must still be there
+    #[arg(long, value_name = "HASH", requires = "verify")]
+    pub head: Option<ChainHash>,
 }
 
 /// `verify`

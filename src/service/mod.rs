@@ -75,6 +75,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     store_failed: bool,
     counted_at: Option<DateTime<Utc>>,
+    head_logged_at: Option<DateTime<Utc>>,
 }
 
 impl Service {
@@ -89,6 +90,7 @@ impl Service {
             systemd: Systemd::from_environment(),
             store_failed: false,
             counted_at: None,
+            head_logged_at: None,
         }
     }
 
@@ -133,7 +135,26 @@ impl Service {
         match beat {
             Beat::Advance => self.look().await,
             Beat::Reconcile => {}
-            Beat::Prune => self.prune().await,
+            Beat::Prune => {
+                self.prune().await;
+                self.log_head().await;
+            }
+        }
+    }
+
+    /// Once a day: what is kept elsewhere makes it noticed when history is written anew.
+    async fn log_head(&mut self) {
+        let now = self.clock.now();
+        let today = |at: DateTime<Utc>| at.date_naive() == now.date_naive();
+        if self.head_logged_at.is_some_and(today) {
+            return;
+        }
+        match self.engine.store.history_head().await {
+            Ok(head) => {
+                tracing::info!(%head, "`keywheel history --verify --head` takes this");
+                self.head_logged_at = Some(now);
+            }
+            Err(fault) => tracing::warn!("the head of history can't be read: {fault}"),
         }
     }
 

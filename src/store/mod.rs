@@ -7,6 +7,7 @@ pub mod seal;
 pub mod sqlite;
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -275,6 +276,65 @@ pub struct HistoryFilter {
     pub until: Option<DateTime<Utc>>,
 }
 
+/// What stands at the end of `history` up to some line: it covers all lines before it too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ChainHash(pub [u8; 32]);
+
+impl ChainHash {
+    /// Before the first line.
+    pub const NONE: Self = Self([0; 32]);
+}
+
+impl fmt::Display for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChainHash({self})")
+    }
+}
+
+impl FromStr for ChainHash {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "write the 64 hexadecimal digits that `history --verify` printed".to_owned();
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(wrong());
+        }
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// What following the chain of `history` has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryChain {
+    /// So many lines follow one another as they were written.
+    pub lines: u64,
+    /// At the last of them.
+    pub head: ChainHash,
+    /// The first that does not follow; `None`: all do.
+    pub broken: Option<BrokenLine>,
+    /// Whether the head that was noted is among them; `None`: none was given.
+    pub holds_noted: Option<bool>,
+}
+
+/// A line of `history` that is not what was written, or does not follow the one before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenLine {
+    /// Its number.
+    pub ordinal: i64,
+    /// When it says it was written.
+    pub at: Option<DateTime<Utc>>,
+}
+
 /// The store, as the engine sees it. One writer at a time; every write is durable when it returns,
 /// and a read sees all that was asked to be written before it.
 #[async_trait]
@@ -344,6 +404,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// What happened, oldest first.
     async fn history(&self, filter: HistoryFilter) -> Result<Vec<Event>, StoreFault>;
+
+    /// Whether `history` is as it was written; `noted` is a head that somebody wrote down.
+    async fn follow_history(&self, noted: Option<ChainHash>) -> Result<HistoryChain, StoreFault>;
+
+    /// What stands at the end of `history` now.
+    async fn history_head(&self) -> Result<ChainHash, StoreFault>;
 
     /// The call of this name, if it was ever ours.
     async fn attempt(&self, name: AttemptName) -> Result<Option<Attempt>, StoreFault>;

@@ -1,5 +1,6 @@
 //! The store of one host: a SQLite database, and the operating system's file locks beside it.
 
+mod chain;
 mod changes;
 mod database;
 mod rows;
@@ -22,8 +23,8 @@ use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rota
 use super::lock::{self, Locks};
 use super::seal;
 use super::{
-    Adoption, Attempt, Change, Due, Fingerprint, HistoryFilter, Lease, MasterKeyLease, Sealed,
-    ServiceLease, Store, StoreFault,
+    Adoption, Attempt, ChainHash, Change, Due, Fingerprint, HistoryChain, HistoryFilter, Lease,
+    MasterKeyLease, Sealed, ServiceLease, Store, StoreFault,
 };
 
 use writer::Writer;
@@ -200,6 +201,14 @@ impl Store for SqliteStore {
 
     async fn history(&self, filter: HistoryFilter) -> Result<Vec<Event>, StoreFault> {
         self.writer.read(move |db| rows::history(db, &filter)).await
+    }
+
+    async fn follow_history(&self, noted: Option<ChainHash>) -> Result<HistoryChain, StoreFault> {
+        self.writer.read(move |db| chain::follow(db, noted)).await
+    }
+
+    async fn history_head(&self) -> Result<ChainHash, StoreFault> {
+        self.writer.read(chain::head).await
     }
 
     async fn attempt(&self, name: AttemptName) -> Result<Option<Attempt>, StoreFault> {

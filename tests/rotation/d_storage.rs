@@ -14,8 +14,8 @@ use keywheel::sandbox::{Action, Fault, Kind, Registered, Stage};
 use keywheel::settings::Settings;
 use keywheel::store::master_key::change;
 use keywheel::store::{
-    Adoption, Attempt, Change, Due, Fingerprint, HistoryFilter, Keys, Lease, MasterKeyLease,
-    Sealed, ServiceLease, SqliteStore, Store, StoreFault, master_key,
+    Adoption, Attempt, ChainHash, Change, Due, Fingerprint, HistoryChain, HistoryFilter, Keys,
+    Lease, MasterKeyLease, Sealed, ServiceLease, SqliteStore, Store, StoreFault, master_key,
 };
 
 use crate::world::{PATIENT, World};
@@ -89,6 +89,12 @@ impl Store for FailingStore {
     }
     async fn due(&self, now: DateTime<Utc>, at_most: usize) -> Result<Vec<Due>, StoreFault> {
         self.inner.due(now, at_most).await
+    }
+    async fn follow_history(&self, noted: Option<ChainHash>) -> Result<HistoryChain, StoreFault> {
+        self.inner.follow_history(noted).await
+    }
+    async fn history_head(&self) -> Result<ChainHash, StoreFault> {
+        self.inner.history_head().await
     }
     async fn next_action_at(&self) -> Result<Option<DateTime<Utc>>, StoreFault> {
         self.inner.next_action_at().await

@@ -8,6 +8,7 @@ use crate::entra::{ClientId, KeyId, TenantId};
 use crate::journal::{ConnectionId, Event, Outcome, Role, Rotation, Secret, State};
 use crate::store::{Adoption, Change, Fingerprint, Sealed, StoreFault};
 
+use super::chain::{self, Line};
 use super::database::Trouble;
 use super::rows::{self, milliseconds, record};
 
@@ -316,10 +317,17 @@ fn put_rotation(db: &Connection, id: ConnectionId, rotation: &Rotation) -> Resul
 }
 
 fn put_event(db: &Connection, id: Option<ConnectionId>, event: &Event) -> Result<(), Trouble> {
+    let record = record(event)?;
+    let line = Line {
+        at: milliseconds(event.at),
+        connection: id.map(|id| id.0),
+        record: &record,
+    };
+    let hash = chain::next(chain::head(db)?, &line);
     execute(
         db,
-        "INSERT INTO event (at, connection, record) VALUES (?1, ?2, ?3)",
-        (milliseconds(event.at), id.map(|id| id.0), record(event)?),
+        "INSERT INTO event (at, connection, record, hash) VALUES (?1, ?2, ?3, ?4)",
+        (line.at, line.connection, line.record, hash.0),
     )
 }
 

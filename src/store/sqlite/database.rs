@@ -12,11 +12,19 @@ use rustix::fs::{CWD, RenameFlags};
 use crate::journal::InstanceId;
 use crate::store::{Fingerprint, StoreFault};
 
+use super::chain;
+
 /// In the header of the file: what tells a store from any other database.
 const APPLICATION_ID: i64 = 0x6b77_686c;
 
 /// The n-th of them leads to schema n + 1; none is ever changed once it has been released.
-const SCHEMA: &[&str] = &[include_str!("../schema/0001.sql")];
+const SCHEMA: &[&str] = &[
+    include_str!("../schema/0001.sql"),
+    include_str!("../schema/0002.sql"),
+];
+
+/// The schema from which on `history` is a chain.
+const CHAINED: usize = 2;
 
 /// How long another process is waited for: its longest transaction re-seals everything.
 const BUSY: Duration = Duration::from_secs(5);
@@ -198,6 +206,9 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Trouble> {
 fn apply_schema(connection: &Connection, from: usize) -> Result<(), Trouble> {
     for schema in SCHEMA.iter().skip(from) {
         connection.execute_batch(schema)?;
+    }
+    if from < CHAINED {
+        chain::begin(connection)?;
     }
     let version = i64::try_from(SCHEMA.len()).unwrap_or(i64::MAX);
     connection.pragma_update(None, "user_version", version)?;

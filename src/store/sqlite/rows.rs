@@ -269,7 +269,7 @@ fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T
     parsed(row, column, |text| serde_json::from_str(text))
 }
 
-fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<DateTime<Utc>>> {
+pub(super) fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<DateTime<Utc>>> {
     let Some(at) = row.get::<_, Option<i64>>(column)? else {
         return Ok(None);
     };
