@@ -113,6 +113,10 @@ pub enum Command {
     /// The key that everything in the store is sealed with
     #[command(subcommand)]
     MasterKey(MasterKey),
+    /// Copy the store, sealed as it is, to a new file; the master key is not in it
+    Backup(Backup),
+    /// Make the store from a backup: a new instance, every connection paused
+    Restore(Restore),
     /// An Entra tenant to try against
     Sandbox(Sandbox),
     /// A guided run against a sandbox in the process; nothing to set up
@@ -465,6 +469,22 @@ pub enum MasterKey {
 Examples:
   keywheel master-key rotate    for a key in a file; whatever runs meanwhile goes on")]
     Rotate,
+}
+
+/// `backup`
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file to make; it must not be there yet
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `restore`
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// What `backup` made
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// `sandbox`

@@ -15,6 +15,7 @@
 
 mod apply;
 mod args;
+mod backup;
 mod confirm;
 mod connection;
 mod context;
@@ -85,6 +86,8 @@ async fn command(cli: Cli, output: Output) -> Result<Exit, Complaint> {
         Command::Schedule(args) => schedule::run(&global, args, output).await,
         Command::Orphans(args) => orphans::run(&global, args, output).await,
         Command::MasterKey(command) => master_key::run(&global, command, output).await,
+        Command::Backup(args) => backup::backup(&global, args, output).await,
+        Command::Restore(args) => backup::restore(&global, args, output).await,
         Command::Sandbox(args) => sandbox::run(args, output).await,
         Command::Demo(args) => demo::run(args, output).await,
         Command::Completions(args) => shell::completions(&args),

@@ -1,5 +1,6 @@
 //! The store of one host: a SQLite database, and the operating system's file locks beside it.
 
+mod backup;
 mod chain;
 mod changes;
 mod database;
@@ -61,13 +62,37 @@ impl SqliteStore {
     ///
     /// Where there is one already, or the disk refuses.
     pub fn create(path: &Path, fingerprint: Fingerprint) -> Result<InstanceId, StoreFault> {
-        let mut id = [0; 16];
-        seal::randomize(&mut id).map_err(|error| StoreFault::Io {
-            detail: format!("the system gives no randomness: {error}"),
-        })?;
-        let instance = InstanceId(Ulid(u128::from_be_bytes(id)));
+        let instance = new_instance()?;
         database::create(path, fingerprint, instance)?;
         Ok(instance)
+    }
+
+    /// Copies the store at `from` to a new file at `to` (0600), as it stands at one moment; its
+    /// values stay sealed, and the master key is not in it. Others may go on working with the
+    /// store. Returns its length in bytes. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// Where the store can't be read, or `to` is there already or can't be written.
+    pub fn backup(from: &Path, to: &Path) -> Result<u64, StoreFault> {
+        backup::write(from, to)
+    }
+
+    /// Makes a store at `to` from a backup, as a new instance that knows the keys of the former
+    /// one for its own: every connection is paused, and nothing is done by itself until a person
+    /// resumes it. `event` is the first line of the new life; `fits` says whether the master key at
+    /// hand has the backup's fingerprint. Returns how many connections it keeps. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// Where the backup is none, the key does not fit, or something is at `to` already.
+    pub fn restore<E: From<StoreFault>>(
+        from: &Path,
+        to: &Path,
+        event: &Event,
+        fits: impl FnOnce(Fingerprint) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        backup::restore(from, to, new_instance()?, event, fits)
     }
 
     /// Moves what the write-ahead log holds into the database and empties it, so that wiped and
@@ -240,6 +265,14 @@ impl Store for SqliteStore {
         self.empty_log().await;
         Ok(resealed)
     }
+}
+
+fn new_instance() -> Result<InstanceId, StoreFault> {
+    let mut id = [0; 16];
+    seal::randomize(&mut id).map_err(|error| StoreFault::Io {
+        detail: format!("the system gives no randomness: {error}"),
+    })?;
+    Ok(InstanceId(Ulid(u128::from_be_bytes(id))))
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> StoreFault {
