@@ -77,11 +77,14 @@ impl Context {
             .remedy("`keywheel connection list` names them all"))
     }
 
+    /// The clouds of the settings, their certificate authorities read.
+    pub fn clouds(&self) -> Result<Vec<Cloud>, Complaint> {
+        self.settings.clouds.iter().map(read_cloud).collect()
+    }
+
     fn entra(&self) -> Result<Entra, Complaint> {
-        let clouds: Result<Vec<Cloud>, Complaint> =
-            self.settings.clouds.iter().map(read_cloud).collect();
         Ok(Entra::new(
-            clouds?,
+            self.clouds()?,
             self.settings.graph.request_timeout.0,
             self.clock.clone(),
         ))

@@ -85,8 +85,19 @@ impl Source for SettingsFile {
             settings: settings.into(),
             ..self.context.clone()
         };
-        let observer = running.observer.clone();
-        context.engine(observer).await.map_err(|it| it.message)
+        self.rebuilt(&context, running)
+            .await
+            .map_err(|complaint| complaint.message)
+    }
+}
+
+impl SettingsFile {
+    /// What was learnt while running stays: who has to wait, and what was spent.
+    async fn rebuilt(&self, context: &Context, running: &Engine) -> Result<Engine, Complaint> {
+        let timeout = context.settings.graph.request_timeout.0;
+        let entra = running.entra.reconfigured(context.clouds()?, timeout);
+        let engine = context.engine(running.observer.clone()).await?;
+        Ok(Engine { entra, ..engine })
     }
 }
 

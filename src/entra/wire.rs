@@ -15,7 +15,9 @@ use super::cloud::Cloud;
 use super::endpoint::{Connection, Endpoint};
 use super::fault::{Fault, FaultKind, Nonsense, Operation};
 use super::id::TenantId;
+use super::pace::{Pace, WriteLimits};
 use super::throttle::{Throttle, retry_after};
+use super::token::Token;
 use super::{Answer, date};
 use crate::clock::Clock;
 use crate::crash;
@@ -46,7 +48,8 @@ struct Shared {
     endpoints: Vec<Endpoint>,
     request_timeout: Duration,
     clock: Arc<dyn Clock>,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
+    pace: Arc<Pace>,
 }
 
 /// What kind of call it is, and whose throttle it is under.
@@ -71,6 +74,42 @@ impl Entra {
     ///
     /// `request_timeout` is for one request, from connecting to the last byte.
     pub fn new(clouds: Vec<Cloud>, request_timeout: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self::with_limits(clouds, request_timeout, clock, WriteLimits::default())
+    }
+
+    /// The same for a Graph that allows this many writes.
+    pub fn with_limits(
+        clouds: Vec<Cloud>,
+        request_timeout: Duration,
+        clock: Arc<dyn Clock>,
+        limits: WriteLimits,
+    ) -> Self {
+        let throttle = Arc::new(Throttle::new(clock.clone()));
+        let pace = Arc::new(Pace::new(limits, clock.clone()));
+        Self::sharing(clouds, request_timeout, clock, throttle, pace)
+    }
+
+    /// A client for other clouds or with another time-out that still waits where this one was
+    /// told to, and keeps to what it has spent.
+    #[must_use]
+    pub fn reconfigured(&self, clouds: Vec<Cloud>, request_timeout: Duration) -> Self {
+        let Shared {
+            clock,
+            throttle,
+            pace,
+            ..
+        } = &*self.shared;
+        let (clock, throttle, pace) = (clock.clone(), throttle.clone(), pace.clone());
+        Self::sharing(clouds, request_timeout, clock, throttle, pace)
+    }
+
+    fn sharing(
+        clouds: Vec<Cloud>,
+        request_timeout: Duration,
+        clock: Arc<dyn Clock>,
+        throttle: Arc<Throttle>,
+        pace: Arc<Pace>,
+    ) -> Self {
         let endpoints = clouds
             .into_iter()
             .chain(Cloud::built_in())
@@ -80,10 +119,16 @@ impl Entra {
             shared: Arc::new(Shared {
                 endpoints,
                 request_timeout,
-                throttle: Throttle::new(clock.clone()),
                 clock,
+                throttle,
+                pace,
             }),
         }
+    }
+
+    /// Waits for the turn of a change by the application that `token` was issued to.
+    pub(super) async fn turn_to_write(&self, token: &Token) {
+        self.shared.pace.pass(token.tenant_id, token.caller).await;
     }
 
     pub(super) fn now(&self) -> DateTime<Utc> {

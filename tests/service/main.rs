@@ -1,0 +1,8 @@
+//! The service: what is due, at the pace that is allowed, for a year and through every trouble.
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the message")]
+#![allow(missing_docs, reason = "nobody reads the documentation of a test")]
+
+mod pace;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../rotation/world.rs"]
+mod world;
