@@ -6,3 +6,4 @@ mod pace;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../rotation/world.rs"]
 mod world;
+mod year;
