@@ -90,14 +90,7 @@ impl Context {
 
 /// Reads the settings, or says all that is wrong with them.
 pub fn load_settings(config: &Path) -> Result<Settings, Complaint> {
-    Settings::load(config).map_err(|faults| {
-        let complaint = Complaint::usage("settings", faults.to_string());
-        if config.exists() {
-            complaint
-        } else {
-            complaint.remedy("run `keywheel init` to make one, or name another with --config")
-        }
-    })
+    Settings::load(config).map_err(|faults| Complaint::usage("settings", faults.to_string()))
 }
 
 fn read_cloud(spec: &CloudSpec) -> Result<Cloud, Complaint> {

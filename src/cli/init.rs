@@ -15,6 +15,9 @@ use super::output::{Form, Output};
 use crate::settings::{MasterKeySource, Settings, host_timezone, template};
 use crate::store::{Fingerprint, KeyFault, Keys, MasterKeyFault, SqliteStore, master_key};
 
+/// Of a new settings file.
+const SETTINGS_MODE: u32 = 0o640;
+
 /// What `init` prints with `-o json`; none of its fields is renamed.
 #[derive(Debug, Serialize)]
 struct Made {
@@ -181,12 +184,12 @@ fn draft(config: &Path, state_dir: Option<&Path>) -> Result<NamedTempFile, Compl
     Ok(draft)
 }
 
-/// They hold no secret, and a service reads them as another user.
+/// Others need not know where secrets are; a group that is given the file may read it.
 fn keep(draft: NamedTempFile, config: &Path) -> Result<(), Complaint> {
     let unwritten = |error: std::io::Error| cannot_make(config, &error);
     draft
         .as_file()
-        .set_permissions(Permissions::from_mode(0o644))
+        .set_permissions(Permissions::from_mode(SETTINGS_MODE))
         .map_err(unwritten)?;
     draft.as_file().sync_all().map_err(unwritten)?;
     draft

@@ -11,7 +11,7 @@ use super::Settings;
 use super::diagnostic::SettingsFaults;
 use super::fields::Fields;
 use super::reader::{self, Table, list, text, time, truth};
-use super::source::{self, Source};
+use super::source::{self, Access, Source};
 use crate::connection::{ConnectionName, Declared, DestinationSpec, FileFormat, FileSpec, field};
 use crate::entra::{ClientId, KeyId, TenantId};
 use crate::wording::{did_you_mean, hint, quoted};
@@ -46,7 +46,7 @@ impl Manifest {
     /// there is not looked at: it counts for new connections alone, and which are new the store
     /// knows.
     pub fn load(path: &Path, settings: &Settings) -> Result<Self, SettingsFaults> {
-        let source = Source::read(path, "name the file with -f")?;
+        let source = Source::read(path, Access::NotOthersWrite, "name the file with -f")?;
         reader::document(&source.file, &source.text, |mut root| {
             let mut seen = Seen::default();
             let tables = root.tables("connection").into_iter();

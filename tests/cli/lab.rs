@@ -1,5 +1,6 @@
 //! A sandbox on the real clock, a folder with settings and a store, and the binary run on them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -76,6 +77,7 @@ impl Lab {
         let cloud = format!("[[cloud]]\nname = \"lab\"\nlogin = \"{url}\"\ngraph = \"{url}\"\n");
         let config = folder.path().join("keywheel.toml");
         std::fs::write(&config, format!("{QUICK}\n{cloud}")).unwrap();
+        std::fs::set_permissions(&config, PermissionsExt::from_mode(0o640)).unwrap();
         let settings = Settings::load(&config).unwrap();
         let key = master_key::create(&folder.path().join("master.key")).unwrap();
         SqliteStore::create(&settings.store_path, key.fingerprint()).unwrap();
