@@ -13,6 +13,7 @@ use chrono::TimeDelta;
 use keywheel::clock::{Clock, SystemClock};
 use keywheel::entra::{ClientId, TenantId};
 use keywheel::sandbox::{Call, Kind, NewApplication, Options, Registered, Sandbox};
+use keywheel::store::{SqliteStore, Store};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -105,6 +106,13 @@ impl Bench {
 
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Of the key that the store was sealed with.
+    pub fn fingerprint(&self) -> String {
+        let store = SqliteStore::open(&self.path("state/keywheel.db")).unwrap();
+        let fingerprint = self.runtime.block_on(store.fingerprint());
+        fingerprint.unwrap().to_string()
     }
 
     pub fn set_mode(&self, name: &str, mode: u32) {

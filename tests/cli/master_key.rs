@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use keywheel::store::master_key;
+use secrecy::ExposeSecret;
 
+use crate::harness::Bench;
 use crate::lab::Lab;
 
 #[tokio::test]
@@ -68,5 +70,113 @@ async fn a_key_that_can_t_be_written_is_told_how_by_hand() {
         assert!(ran.stderr.contains(word), "{}", ran.stderr);
         assert!(ran.stderr.contains("`file`"), "{}", ran.stderr);
         lab.write_settings(|text| text.split_once("\n\n").unwrap().1.to_owned());
+    }
+}
+
+/// What must be said of a key that is not there, or is not this store's: where, which one it must
+/// be, and never that a new one could be made, for that would lose every secret.
+fn assert_remedied(bench: &Bench, variables: &[(&str, &str)], said: &[&str]) {
+    let fingerprint = bench.fingerprint();
+    let application = bench.application("other");
+    let value = application.keys[0].value.expose_secret().to_owned();
+    let ids = bench.ids(&application);
+    let mut add: Vec<String> = ["connection", "add", "other", "--pull"]
+        .map(Into::into)
+        .into();
+    add.extend(ids);
+    for line in [
+        vec!["init".to_owned()],
+        vec!["secret".into(), "app".into()],
+        vec!["rotate".into(), "app".into()],
+        vec!["deliver".into(), "app".into()],
+        add,
+    ] {
+        let run = bench.unchanged_by(|| bench.run_as(&line, &value, variables).exits(2));
+        for word in said {
+            assert!(run.stderr.contains(word), "{word}: {run:#?}");
+        }
+        if line[0] != "init" || !run.stderr.contains("not its master key") {
+            assert!(run.stderr.contains(&fingerprint), "{run:#?}");
+        }
+        assert!(!run.stderr.contains("urandom"), "{run:#?}");
+        assert_eq!(run.stdout, "");
+    }
+    // What only lists needs no key.
+    bench.run(["status"]).exits(0);
+}
+
+#[test]
+fn a_key_that_is_missing_or_of_another_store_is_to_be_put_back() {
+    let other = Bench::new();
+    for (key, said) in [
+        (None, ["master.key", "copy"]),
+        (Some("c2hvcnQ=\n".to_owned()), ["not 32 bytes", "copy"]),
+        (Some(other.read("master.key")), ["another store", "copy"]),
+    ] {
+        let bench = Bench::new();
+        bench.adopted("app");
+        match key {
+            Some(key) => drop(bench.write("master.key", &key)),
+            None => fs::remove_file(bench.path("master.key")).unwrap(),
+        }
+        assert_remedied(&bench, &[], &said);
+    }
+}
+
+#[test]
+fn a_credential_or_a_variable_that_is_missing_is_to_be_given_again() {
+    let other = Bench::new();
+    for (source, variables, said) in [
+        (
+            "credential = \"kw\"",
+            vec![],
+            ["credential kw", "LoadCredential"],
+        ),
+        (
+            "credential = \"kw\"",
+            vec![("CREDENTIALS_DIRECTORY", "/nowhere")],
+            ["credential kw", "LoadCredential"],
+        ),
+        ("env = \"KW\"", vec![], ["variable KW", "set KW"]),
+        ("env = \"KW\"", vec![("KW", "")], ["variable KW", "set KW"]),
+        (
+            "env = \"KW\"",
+            vec![("KW", "c2hvcnQ=")],
+            ["variable KW", "not 32 bytes"],
+        ),
+        (
+            "env = \"KW\"",
+            vec![("KW", "other")],
+            ["variable KW", "another store"],
+        ),
+    ] {
+        let bench = Bench::new();
+        bench.adopted("app");
+        let settings = bench.read("keywheel.toml");
+        bench.write(
+            "keywheel.toml",
+            &format!("[master_key]\n{source}\n{settings}"),
+        );
+        let key = other.read("master.key");
+        let variables: Vec<_> = variables
+            .into_iter()
+            .map(|(name, value)| (name, if value == "other" { key.trim() } else { value }))
+            .collect();
+        assert_remedied(&bench, &variables, &said);
+    }
+}
+
+#[test]
+fn of_a_key_for_a_new_store_it_is_said_how_one_is_made() {
+    for (source, said) in [
+        ("env = \"KW\"", ["variable KW", "urandom"]),
+        (
+            "credential = \"kw\"",
+            ["credential kw", "systemd-creds encrypt"],
+        ),
+    ] {
+        let bench = Bench::bare(&format!("[master_key]\n{source}"));
+        let run = bench.unchanged_by(|| bench.run(["init"]).exits(2));
+        run.says(said);
     }
 }
