@@ -244,6 +244,9 @@ pub struct Edit {
     /// Another name for it
     #[arg(long, value_name = "NAME")]
     pub rename: Option<ConnectionName>,
+    /// What can't be changed
+    #[command(flatten)]
+    pub fixed: Fixed,
     /// The rest
     #[command(flatten)]
     pub fields: Fields,
@@ -262,6 +265,33 @@ pub struct Edit {
     /// Its Key ID
     #[arg(long, value_name = "ID", requires = "secret_file")]
     pub key_id: Option<KeyId>,
+}
+
+/// What a connection is adopted with for good: taken so that an edit can say so.
+#[derive(Debug, Args)]
+pub struct Fixed {
+    /// The directory (tenant) ID
+    #[arg(long, hide = true, value_name = "ID")]
+    pub tenant_id: Option<String>,
+    /// The application (client) ID
+    #[arg(long, hide = true, value_name = "ID")]
+    pub client_id: Option<String>,
+    /// The cloud
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub cloud: Option<String>,
+}
+
+impl Fixed {
+    /// The name of the first that was given, as files spell it.
+    pub fn given(&self) -> Option<&'static str> {
+        [
+            ("tenant_id", &self.tenant_id),
+            ("client_id", &self.client_id),
+            ("cloud", &self.cloud),
+        ]
+        .into_iter()
+        .find_map(|(field, value)| value.as_ref().map(|_| field))
+    }
 }
 
 /// `apply`

@@ -1,5 +1,6 @@
 //! What is wrong with a file of the user's, and where.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,20 @@ pub struct Fault {
     pub message: String,
     /// Where; `None`: with the file as a whole.
     pub place: Option<Place>,
+}
+
+/// The text of a file that was read, for what is found wrong with it later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    file: PathBuf,
+    text: String,
+}
+
+/// Where in a [`Text`] a table and its values are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub(super) table: Range<usize>,
+    pub(super) values: BTreeMap<String, Range<usize>>,
 }
 
 /// A place in a text.
@@ -72,6 +87,27 @@ impl SettingsFaults {
     /// One by one.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.faults.iter()
+    }
+}
+
+impl Text {
+    pub(super) fn new(file: &Path, text: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    /// What is wrong at these places; at least one.
+    pub fn faults(&self, faults: Vec<(Range<usize>, String)>) -> SettingsFaults {
+        SettingsFaults::at(&self.file, &self.text, faults)
+    }
+}
+
+impl Written {
+    /// The value of `key`, or the table where it has no such key.
+    pub fn at(&self, key: &str) -> Range<usize> {
+        self.values.get(key).unwrap_or(&self.table).clone()
     }
 }
 

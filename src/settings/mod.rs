@@ -19,7 +19,7 @@ use crate::connection::{Blackout, OnLimit, Overlap};
 use crate::entra::{ClientId, TenantId};
 use crate::schedule::{Hours, Weekdays};
 
-pub use diagnostic::{Fault, Place, SettingsFaults};
+pub use diagnostic::{Fault, Place, SettingsFaults, Text, Written};
 pub use policy::{PolicyFault, PolicyFaults};
 pub use template::{host_timezone, template};
 

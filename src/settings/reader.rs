@@ -10,7 +10,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::SettingsFaults;
+use super::diagnostic::{SettingsFaults, Written};
 use crate::wording::{harmless, hint, quoted};
 
 /// Reads `text` with `read`, which returns `None` only where it has reported a fault.
@@ -134,6 +134,17 @@ impl<'d> Table<'d> {
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries
             .is_some_and(|entries| entries.contains_key(key))
+    }
+
+    /// Where it stands, for what is found out later.
+    pub(super) fn written(&self) -> Written {
+        let entries = self.entries.into_iter().flatten();
+        Written {
+            table: self.span.clone(),
+            values: entries
+                .map(|(key, value)| (key.get_ref().to_string(), value.span()))
+                .collect(),
+        }
     }
 
     /// Something is wrong with the value of `key`, or with the table where it has no such key.

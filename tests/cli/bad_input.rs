@@ -58,6 +58,14 @@ fn of_connection_add_each_fault_is_named_with_its_remedy() {
         ),
         (&["--to-file-key", "K"], &["--to-file"]),
         (&["--to-file", "taken.secret"], &["taken already delivers"]),
+        (
+            &["--to-file", "none/x"],
+            &["none does not exist", "make the folder"],
+        ),
+        (
+            &["--to-file", "x", "--reload", "no-such-program"],
+            &["no-such-program is missing", "install"],
+        ),
         (&["--secret-file", "missing"], &["missing"]),
         (&["--tenant-di", GUID], &["--tenant-id"]),
     ];

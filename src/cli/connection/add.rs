@@ -25,6 +25,9 @@ pub(in crate::cli) async fn run(
     let context = Context::open(&global.config, output)?;
     let declared = declared(&args)?;
     declare::check(&context.settings, &declared)?;
+    if !args.no_check {
+        declare::check_places(&declared, None).await?;
+    }
     check_times(&context, &args)?;
     check_free(&context, &declared).await?;
     let engine = context.engine(Arc::new(Progress::new(1))).await?;

@@ -25,6 +25,9 @@ pub(super) async fn run(
 ) -> Result<Exit, Complaint> {
     let context = Context::open(&global.config, output)?;
     let before = context.connection(&args.name).await?.declared;
+    if let Some(field) = args.fixed.given() {
+        return Err(immutable(&before.name, field));
+    }
     let declared = edited(before.clone(), &args)?;
     if declared == before && args.secret_file.is_none() {
         return Err(Complaint::usage(
@@ -34,6 +37,7 @@ pub(super) async fn run(
         .remedy("`keywheel connection edit --help` names what can be changed"));
     }
     declare::check(&context.settings, &declared)?;
+    declare::check_places(&declared, Some(&before)).await?;
     let secret = match &args.secret_file {
         Some(file) => Some(secret_input::read(Some(file), before.name.as_str())?),
         None => None,
@@ -82,6 +86,18 @@ fn edited(mut declared: Declared, args: &args::Edit) -> Result<Declared, Complai
         declared.name = name.clone();
     }
     Ok(declared)
+}
+
+/// What a connection is of can't be changed: its secrets are on that application.
+pub(in crate::cli) fn immutable(name: &ConnectionName, field: &str) -> Complaint {
+    Complaint::usage(
+        "immutable",
+        format!("{field} can't be changed once connection {name} is adopted"),
+    )
+    .remedy(format!(
+        "adopt the other application under another name, then run `keywheel connection remove \
+         {name}`"
+    ))
 }
 
 fn unknown(connection: &ConnectionName, what: &str, name: &str, hint: &str) -> Complaint {
