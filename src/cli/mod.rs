@@ -70,7 +70,10 @@ async fn command(cli: Cli, output: Output) -> Result<Exit, Complaint> {
     match cli.command {
         Command::Init(args) => init::run(&global, args, output).await,
         Command::Connection(command) => connection::run(&global, command, output).await,
-        Command::Adopt(args) => connection::add::run(&global, *args, output).await,
+        Command::Adopt(args) => {
+            let context = context::Context::open(&global.config, output)?;
+            connection::add::run(&context, *args).await
+        }
         Command::Apply(args) => apply::run(&global, args, output).await,
         Command::Rotate(args) => rotate::run(&global, args, output).await,
         Command::Revoke(args) => revoke::run(&global, args, output).await,

@@ -203,7 +203,7 @@ fn what_a_new_place_lacks_is_found_for_all_at_once_with_its_line() {
                 "the reload command no-such-program is missing",
             ),
             ("2001-01-01T", "is over"),
-            ("\"nine.given\"", "can't be read"),
+            ("\"nine.given\"", "there is no secret file"),
         ] {
             let place = at(what);
             let told = run.stderr.lines().find(|line| line.contains(&place));

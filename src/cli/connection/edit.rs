@@ -18,12 +18,7 @@ use crate::entra::KeyId;
 use crate::rotation::advance::{Edited, Engine, Order, Stop};
 use crate::wording::{did_you_mean, listed, quoted};
 
-pub(super) async fn run(
-    global: &args::Global,
-    args: args::Edit,
-    output: Output,
-) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
+pub(super) async fn run(context: &Context, args: args::Edit) -> Result<Exit, Complaint> {
     let before = context.connection(&args.name).await?.declared;
     if let Some(field) = args.fixed.given() {
         return Err(immutable(&before.name, field));
@@ -47,15 +42,15 @@ pub(super) async fn run(
     if declared != before {
         let edited = engine.edit(&before, declared).await?;
         let edited = edited.ok_or_else(|| busy(&before.name))?;
-        tell(output, &name, &edited);
+        tell(context.output, &name, &edited);
     }
     let exit = match secret {
-        Some(secret) => readopt(&engine, &name, secret, args.key_id, output).await?,
+        Some(secret) => readopt(&engine, &name, secret, args.key_id, context.output).await?,
         None => Exit::Done,
     };
     let journal = context.connection(&name).await?;
     let view = view::view(&context.settings, &journal, context.clock.now())?;
-    output.data(&view, || list::lines(&view));
+    context.output.data(&view, || list::lines(&view));
     Ok(exit)
 }
 
