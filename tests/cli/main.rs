@@ -22,3 +22,4 @@ mod revoke;
 mod schedule;
 mod secret;
 mod status;
+mod terminal;
