@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::wording::shown_path;
+use crate::text::shown_path;
 
 /// Entra's secrets have 40 characters; nothing that is longer than this is one.
 const LONGEST: u64 = 1024;

@@ -103,7 +103,7 @@ fn without_secrets(mut error: clap::Error) -> clap::Error {
         let Some(ContextValue::String(given)) = error.get(kind) else {
             continue;
         };
-        let shown = crate::wording::shown(given);
+        let shown = crate::text::shown(given);
         if shown != *given {
             error.insert(kind, ContextValue::String(shown));
             // It repeats it, too.

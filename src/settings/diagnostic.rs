@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::wording::{harmless, shown_path};
+use crate::text::{harmless_chars, shown_path};
 
 /// The widest piece of a line that is shown.
 const WIDEST: usize = 100;
@@ -135,7 +135,7 @@ impl Place {
         let rest = &text[line_start..];
         let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
         // What looks like a secret is cut before anything is counted (P6).
-        let (places, excerpt): (Vec<usize>, String) = harmless(line).take(WIDEST).unzip();
+        let (places, excerpt): (Vec<usize>, String) = harmless_chars(line).take(WIDEST).unzip();
         let kept = |end: usize| {
             let within = places.iter().take_while(|at| line_start + **at < end);
             within.count()

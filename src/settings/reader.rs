@@ -11,7 +11,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{SettingsFaults, Written};
-use crate::wording::{harmless, hint, quoted};
+use crate::text::harmless_chars;
+use crate::wording::{hint, quoted};
 
 /// Reads `text` with `read`, which returns `None` only where it has reported a fault.
 ///
@@ -27,7 +28,7 @@ pub(super) fn document<T>(
     // What follows a mistake in the syntax is mostly its echo.
     for error in errors.iter().take(1) {
         let place = error.span().unwrap_or(0..0);
-        let message = harmless(error.message()).map(|(_, c)| c).collect();
+        let message = harmless_chars(error.message()).map(|(_, c)| c).collect();
         faults.borrow_mut().push((place, message));
     }
     let value = errors.is_empty().then(|| {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::SettingsFaults;
-use crate::wording::printable;
+use crate::text::printable;
 
 /// Longer files are none of ours: ten thousand connections take about 5 MB.
 const LARGEST: u64 = 64 << 20;
