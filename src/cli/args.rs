@@ -132,7 +132,7 @@ pub struct Init {
 #[derive(Debug, Args)]
 pub struct Sandbox {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     pub listen: SocketAddr,
     /// The certificate (PEM); without it plain HTTP, on loopback addresses alone
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -161,6 +161,15 @@ pub struct Completions {
     /// The shell
     #[arg(value_name = "SHELL", value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{} is not an address; write one such as 127.0.0.1:8443 or [::1]:8443",
+            quoted(text)
+        )
+    })
 }
 
 /// Reads a whole number in `range`, for clap, whose own words for a wrong one are no sentence.

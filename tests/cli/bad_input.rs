@@ -102,8 +102,14 @@ fn names_and_ids_that_are_none_are_refused() {
         (vec!["connection", "edit", "app"], "--help"),
         (
             vec!["connection", "edit", "app", "--remove-label", "x"],
-            "no label",
+            "has no label \"x\"; it has none at all",
         ),
+        (
+            vec!["connection", "edit", "app", "--remove-destination", "x"],
+            "has no destination \"x\"; known: file",
+        ),
+        (vec!["sandbox", "--listen", "nowhere"], "127.0.0.1:8443"),
+        (vec!["sandbox", "--apps", "many"], "whole number"),
         (vec!["connection", "pause", "ap"], "\"app\""),
         (vec!["connection", "export", "ap"], "\"app\""),
         (vec!["verify", "ap"], "\"app\""),

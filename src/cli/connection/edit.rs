@@ -16,7 +16,7 @@ use super::{add, declare, list};
 use crate::connection::{ConnectionName, Declared, DestinationSpec};
 use crate::entra::KeyId;
 use crate::rotation::advance::{Edited, Engine, Order, Stop};
-use crate::wording::{did_you_mean, listed, quoted};
+use crate::wording::{hint, listed, quoted};
 
 pub(super) async fn run(context: &Context, args: args::Edit) -> Result<Exit, Complaint> {
     let before = context.connection(&args.name).await?.declared;
@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context, args: args::Edit) -> Result<Exit, Com
     if declared == before && args.secret_file.is_none() {
         return Err(Complaint::usage(
             "nothing-to-change",
-            "nothing else than what is so already is given",
+            "nothing is given that is not so already",
         )
         .remedy("`keywheel connection edit --help` names what can be changed"));
     }
@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context, args: args::Edit) -> Result<Exit, Com
 fn edited(mut declared: Declared, args: &args::Edit) -> Result<Declared, Complaint> {
     for name in &args.remove_destinations {
         let all = declared.destinations.len();
-        let hint = did_you_mean(
+        let hint = or_none(
             name,
             declared.destinations.iter().map(DestinationSpec::name),
         );
@@ -69,7 +69,7 @@ fn edited(mut declared: Declared, args: &args::Edit) -> Result<Declared, Complai
     }
     for key in &args.remove_labels {
         if declared.labels.remove(key).is_none() {
-            let hint = did_you_mean(key, declared.labels.keys().map(String::as_str));
+            let hint = or_none(key, declared.labels.keys().map(String::as_str));
             return Err(unknown(&declared.name, "label", key, &hint));
         }
     }
@@ -93,6 +93,15 @@ pub(in crate::cli) fn immutable(name: &ConnectionName, field: &str) -> Complaint
         "adopt the other application under another name, then run `keywheel connection remove \
          {name}`"
     ))
+}
+
+/// The nearest of those there are, all of them, or that there are none.
+fn or_none<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let mut known = known.peekable();
+    match known.peek() {
+        Some(_) => hint(text, known),
+        None => "; it has none at all".to_owned(),
+    }
 }
 
 fn unknown(connection: &ConnectionName, what: &str, name: &str, hint: &str) -> Complaint {
