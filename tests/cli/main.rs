@@ -15,7 +15,6 @@ mod edit;
 mod harness;
 mod history;
 mod init;
-mod lab;
 mod master_key;
 mod orphans;
 mod revoke;
