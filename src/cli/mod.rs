@@ -10,6 +10,7 @@
 //! | `view` | a connection as `show`, `list` and `status` print it |
 //! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
 //! | `secret_input` | a client secret from a file, standard input or a prompt |
+//! | `prompt` | a prompt that does not show what is typed |
 //! | `progress` | what a person sees while a rotation goes on |
 //! | the rest | a file for each command |
 
@@ -28,6 +29,7 @@ mod master_key;
 mod orphans;
 mod output;
 mod progress;
+mod prompt;
 mod revoke;
 mod rotate;
 mod rotation_view;

@@ -77,12 +77,8 @@ impl Terminal {
 
     /// Waits until what is typed is not echoed any more.
     fn hides(&mut self) {
-        let echoes = |person: &File| {
-            let modes = tcgetattr(person).unwrap().local_modes;
-            modes.contains(LocalModes::ECHO)
-        };
         for _ in 0..2_000 {
-            if !echoes(&self.person) {
+            if !self.echoes() {
                 return;
             }
             if let Ok(bytes) = self.printed.recv_timeout(Duration::from_millis(10)) {
@@ -90,6 +86,11 @@ impl Terminal {
             }
         }
         panic!("everything that is typed is shown: {}", self.screen);
+    }
+
+    fn echoes(&self) -> bool {
+        let modes = tcgetattr(&self.person).unwrap().local_modes;
+        modes.contains(LocalModes::ECHO)
     }
 
     fn types(&mut self, text: &str) {
@@ -219,4 +220,26 @@ fn p6_a_terminal_sees_a_secret_only_when_it_is_told_to() {
     let mut terminal = Terminal::new(&bench, &["secret", "app", "--reveal"]);
     terminal.shows(value);
     assert_eq!(terminal.ends().0, 0);
+}
+
+#[test]
+fn whoever_gives_up_at_the_prompt_finds_the_terminal_as_it_was() {
+    let bench = Bench::new();
+    let application = bench.application("app");
+    let ids = bench.ids(&application);
+    let mut line = vec!["connection", "add", "app", "--pull"];
+    line.extend(ids.iter().map(String::as_str));
+    let before = bench.files();
+    for (key, code) in [("\u{3}", None), ("\u{4}", Some(2))] {
+        let mut terminal = Terminal::new(&bench, &line);
+        terminal.shows("Secret of app");
+        terminal.hides();
+        terminal.person.write_all(b"abc").unwrap();
+        terminal.person.write_all(b"\x15").unwrap();
+        terminal.person.write_all(key.as_bytes()).unwrap();
+        let status = terminal.child.wait().unwrap();
+        assert_eq!(status.code(), code, "{key:?}");
+        assert!(terminal.echoes(), "{key:?}");
+        assert!(bench.files() == before);
+    }
 }
