@@ -1,5 +1,6 @@
 //! A sandbox, and a store with connections that are adopted and due for their first rotation.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +133,8 @@ impl World {
              [[cloud]]\nname = \"lab\"\nlogin = \"{url}\"\ngraph = \"{url}\"\n"
         );
         std::fs::write(self.config(), text).expect("a file of settings");
+        std::fs::set_permissions(self.config(), PermissionsExt::from_mode(0o640))
+            .expect("a mode that keeps others out");
         std::fs::create_dir(self.folder.path().join("secrets")).expect("a folder for the secrets");
         Settings::load(&self.config()).expect("settings")
     }

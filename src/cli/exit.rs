@@ -154,7 +154,17 @@ impl From<StoreFault> for Complaint {
 
 impl From<KeyFault> for Complaint {
     fn from(fault: KeyFault) -> Self {
-        Self::usage("master-key", fault.to_string())
+        match fault {
+            KeyFault::Store(fault) => fault.into(),
+            KeyFault::MasterKey { fault, remedy } => Self {
+                remedy,
+                ..Self::usage("master-key", fault.to_string())
+            },
+            KeyFault::Value { .. } => Self::failed("sealed-value", fault.to_string()).remedy(
+                "restore the database from a backup, or give the secret anew with `keywheel \
+                 connection edit NAME --secret-file FILE`",
+            ),
+        }
     }
 }
 

@@ -11,7 +11,6 @@ mod permission;
 mod throttle;
 mod token;
 mod wire;
-mod wording;
 
 use chrono::{DateTime, Utc};
 

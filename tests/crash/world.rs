@@ -75,7 +75,9 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let stock = stock(&sandbox, shape.identity, folder.path());
         let text = settings(&sandbox.url(), &stock.identity);
-        std::fs::write(folder.path().join("keywheel.toml"), text).unwrap();
+        let config = folder.path().join("keywheel.toml");
+        std::fs::write(&config, text).unwrap();
+        std::fs::set_permissions(&config, PermissionsExt::from_mode(0o640)).unwrap();
         let world = Self {
             folder,
             sandbox,

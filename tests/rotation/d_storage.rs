@@ -18,7 +18,7 @@ use keywheel::store::{
     SqliteStore, Store, StoreFault, master_key,
 };
 
-use crate::world::{PATIENT, World};
+use crate::world::{PATIENT, World, write_settings};
 
 /// A store whose commits fail for a while.
 #[derive(Debug)]
@@ -341,7 +341,7 @@ fn set_schema(path: &std::path::Path, version: i64) {
 fn d6_damaged_settings_are_refused_with_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keywheel.toml");
-    std::fs::write(&path, "[store]\npath = \"keywheel.db\n").unwrap();
+    write_settings(&path, "[store]\npath = \"keywheel.db\n");
     let refused = Settings::load(&path).unwrap_err().to_string();
     assert!(refused.contains("keywheel.toml:2:"), "{refused}");
 }

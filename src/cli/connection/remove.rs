@@ -17,7 +17,6 @@ use crate::connection::ConnectionName;
 use crate::entra::KeyId;
 use crate::rotation::advance::Removed;
 use crate::rotation::observe::Unobserved;
-use crate::wording::did_you_mean;
 
 /// What `connection remove` prints with `-o json`; none of its fields is renamed.
 #[derive(Debug, Serialize)]
@@ -31,10 +30,9 @@ struct RemovedView<'a> {
 
 pub(super) async fn run(
     global: &args::Global,
+    context: &Context,
     name: &ConnectionName,
-    output: Output,
 ) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
     let journal = context.connection(name).await?;
     let engine = context.engine(Arc::new(Unobserved)).await?;
     let question = format!(
@@ -42,37 +40,30 @@ pub(super) async fn run(
          in Entra.",
         journal.declared.client_id
     );
-    confirm(global, output, &question)?;
+    confirm(global, context.output, &question)?;
     let removed = engine.remove(name).await?.ok_or_else(|| busy(name))?;
     let view = RemovedView {
         connection: name,
         key_ids: &removed.stay,
         restorable_until: removed.until,
     };
-    output.data(&view, || key_ids(&removed));
-    tell(output, name, &removed);
+    context.output.data(&view, || key_ids(&removed));
+    tell(context.output, name, &removed);
     Ok(Exit::Done)
 }
 
-pub(super) async fn restore(
-    global: &args::Global,
-    name: &ConnectionName,
-    output: Output,
-) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
-    if context.store.journal(name).await?.is_none() {
-        return Err(unknown(&context, name).await?);
-    }
+pub(super) async fn restore(context: &Context, name: &ConnectionName) -> Result<Exit, Complaint> {
+    context.removed(name).await?;
     let engine = context.engine(Arc::new(Unobserved)).await?;
     let restored = engine.restore(name).await?;
     restored.ok_or_else(|| busy(name))?;
     let journal = context.connection(name).await?;
-    output.note(&format!(
+    context.output.note(&format!(
         "restored {name}; its next rotation is due {}",
         instant(journal.due_at)
     ));
     let view = view::view(&context.settings, &journal, context.clock.now())?;
-    output.data(&view, || list::lines(&view));
+    context.output.data(&view, || list::lines(&view));
     Ok(Exit::Done)
 }
 
@@ -92,19 +83,4 @@ pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, removed: &Remo
 fn key_ids(removed: &Removed) -> String {
     let lines: Vec<String> = removed.stay.iter().map(KeyId::to_string).collect();
     lines.join("\n")
-}
-
-async fn unknown(context: &Context, name: &ConnectionName) -> Result<Complaint, Complaint> {
-    let journals = context.store.journals().await?;
-    let removed = journals
-        .iter()
-        .filter(|journal| journal.removed_at.is_some());
-    let hint = did_you_mean(
-        name.as_str(),
-        removed.map(|journal| journal.name().as_str()),
-    );
-    Ok(Complaint::usage(
-        "no-such-connection",
-        format!("no connection named {name} was removed{hint}"),
-    ))
 }
