@@ -519,7 +519,7 @@ pub struct Event {
     pub rotation_id: Option<RotationId>,
     /// To which secret.
     pub key_id: Option<KeyId>,
-    /// `ok`, or an error's code.
+    /// `ok`, an error's code, or the display name that was given up.
     pub result: String,
     /// Of the call that did it.
     pub client_request_id: Option<String>,
