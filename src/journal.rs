@@ -491,6 +491,21 @@ pub struct Watch {
     pub since: DateTime<Utc>,
     /// When it is looked for next.
     pub next_look: DateTime<Utc>,
+    /// Its own backoff.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+impl Watch {
+    /// A name to look for from `first_look` on.
+    pub fn new(attempt: AttemptName, since: DateTime<Utc>, first_look: DateTime<Utc>) -> Self {
+        Self {
+            attempt,
+            since,
+            next_look: first_look,
+            retry: Retry::default(),
+        }
+    }
 }
 
 /// Who asked, as far as the host can tell.

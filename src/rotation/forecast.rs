@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::plan::{Ask, Next, Step, Terms, YOUNG, plan};
 use crate::connection::Overlap;
 use crate::entra::KeyId;
-use crate::journal::{Journal, Outcome, Retry, Role, State};
+use crate::journal::{AttemptName, Journal, Outcome, Retry, Role, State, Watch};
 
 /// One change that the real run would make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,9 +82,10 @@ pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) 
         return changes;
     }
     let rotates = rotates(journal, terms, now, ask);
-    if let Some(display_name) = lost_name(journal) {
-        changes.push(Change::Reconcile { display_name });
-    }
+    let lost = lost_name(journal);
+    changes.extend(lost.map(|name| Change::Reconcile {
+        display_name: name.to_string(),
+    }));
     changes.extend(ended_overlaps(journal, now, rotates));
     if rotates {
         changes.extend(rotation(journal, terms, now, ask));
@@ -93,7 +94,49 @@ pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) 
         changes.extend(overlaps_to_come(journal, now, ask));
     }
     changes.extend(removals(journal, now, ask));
+    let calls = changes.iter().any(|change| calls_at(change, now));
+    changes.extend(
+        watched_names(journal, now, ask, calls)
+            .filter(move |it| Some(*it) != lost)
+            .map(|name| Change::Reconcile {
+                display_name: name.to_string(),
+            }),
+    );
     changes
+}
+
+/// Whether the run reads the application for this change.
+fn calls_at(change: &Change, now: DateTime<Utc>) -> bool {
+    match change {
+        Change::AddPassword { .. } | Change::Reconcile { .. } => true,
+        Change::Revoke { at, .. } => at.is_some_and(|at| at <= now),
+        Change::Promote { .. } | Change::Deliver { .. } => false,
+    }
+}
+
+/// Names that may still show up: those whose look is due, and all of them where the application
+/// is read anyway.
+fn watched_names(
+    journal: &Journal,
+    now: DateTime<Utc>,
+    ask: Ask,
+    calls: bool,
+) -> impl Iterator<Item = AttemptName> {
+    let confirms = journal
+        .removals
+        .iter()
+        .any(|removal| !waits(&removal.retry, now, ask));
+    let reads = calls || confirms || journal.watches.iter().any(|it| is_due(it, now, ask));
+    let looks = reads && !journal.paused;
+    journal
+        .watches
+        .iter()
+        .filter(move |_| looks)
+        .map(|watch| watch.attempt)
+}
+
+fn is_due(watch: &Watch, now: DateTime<Utc>, ask: Ask) -> bool {
+    watch.next_look <= now && !waits(&watch.retry, now, ask)
 }
 
 /// Whether a run that was asked for `ask` waits for this backoff. What is asked for by hand does
@@ -124,7 +167,7 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
     matches!(plan(&alone, terms, now, ask), Next::Do(Step::Begin { .. }))
 }
 
-fn lost_name(journal: &Journal) -> Option<String> {
+fn lost_name(journal: &Journal) -> Option<AttemptName> {
     if journal.paused {
         return None;
     }
@@ -132,7 +175,7 @@ fn lost_name(journal: &Journal) -> Option<String> {
         State::Intended {
             attempt,
             outcome: Outcome::Unknown { .. },
-        } => Some(attempt.to_string()),
+        } => Some(*attempt),
         _ => None,
     }
 }

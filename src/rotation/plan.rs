@@ -13,7 +13,7 @@ use crate::connection::{Overlap, Policy};
 use crate::entra::KeyId;
 use crate::journal::{
     Absence, AttemptName, Journal, Origin, Outcome, Removal, Retry, Role, Rotation, RotationId,
-    Secret, State, Trigger,
+    Secret, State, Trigger, Watch,
 };
 use crate::schedule;
 use crate::settings::{GraphSettings, Verification};
@@ -193,10 +193,7 @@ impl View<'_> {
             .map(move |rotation| self.carry_on(rotation, ask));
         let begin = std::iter::once_with(move || self.begin(ask));
         let removals = journal.removals.iter().map(|removal| self.remove(removal));
-        let watches = journal
-            .watches
-            .iter()
-            .map(|watch| self.at(watch.next_look, WaitFor::Watch, Step::Watch(watch.attempt)));
+        let watches = journal.watches.iter().map(|watch| self.watch(watch));
         deliveries
             .chain(rotations)
             .chain(begin)
@@ -502,6 +499,12 @@ impl View<'_> {
             },
             None => self.after_retry(&removal.retry, Step::Confirm(removal.key_id)),
         }
+    }
+
+    fn watch(&self, watch: &Watch) -> Next {
+        let held = watch.retry.holds_at(self.now);
+        let at = held.map_or(watch.next_look, |until| until.max(watch.next_look));
+        self.at(at, WaitFor::Watch, Step::Watch(watch.attempt))
     }
 
     /// When the next absent read counts; `None`: now.

@@ -159,7 +159,7 @@ prop_compose! {
         mut rotations in prop::collection::vec(any_rotation(), 0..4),
         mut deliveries in prop::collection::vec(any_delivery(), 0..4),
         mut removals in prop::collection::vec(any_removal(), 0..3),
-        watches in prop::collection::vec((any_attempt(), any_time()), 0..2),
+        watches in prop::collection::vec((any_attempt(), any_time(), any_retry()), 0..2),
         pull in any::<bool>(),
     ) -> Journal {
         // What the store's keys and indexes make certain.
@@ -182,7 +182,9 @@ prop_compose! {
             secrets, rotations, deliveries, removals,
             watches: watches
                 .into_iter()
-                .map(|(attempt, next_look)| Watch { attempt, since: start(), next_look })
+                .map(|(attempt, next_look, retry)| Watch {
+                    attempt, since: start(), next_look, retry,
+                })
                 .collect(),
         }
     }
@@ -289,7 +291,10 @@ impl Case<'_> {
                 !journal.paused && self.may_try(&self.rotation(*id).retry)
             }
             Step::Promote(_) | Step::Confirm(_) => !journal.paused,
-            Step::Enter(..) | Step::Watch(_) => true,
+            Step::Watch(attempt) => journal.watches.iter().any(|it| {
+                it.attempt == *attempt && it.next_look <= *now && self.may_try(&it.retry)
+            }),
+            Step::Enter(..) => true,
         }
     }
 

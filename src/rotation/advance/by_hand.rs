@@ -8,7 +8,9 @@ use super::{Engine, Order, Pass, Stop};
 use crate::clock::Span;
 use crate::connection::{ConnectionName, Overlap};
 use crate::entra::KeyId;
-use crate::journal::{Delivery, Journal, Origin, Removal, Retry, Role, Rotation, Secret, State};
+use crate::journal::{
+    Delivery, Journal, Origin, Removal, Retry, Role, Rotation, Secret, State, Watch,
+};
 use crate::rotation::forecast;
 use crate::rotation::plan::{Ask, Terms};
 use crate::rotation::trouble::{AdvanceFault, Halt};
@@ -48,6 +50,7 @@ pub fn forecast_order(
         match change {
             Change::Rotation(it) => replace(&mut prepared.rotations, it, |it| it.id),
             Change::Removal(it) => replace(&mut prepared.removals, it, |it| it.key_id),
+            Change::Watch(it) => replace(&mut prepared.watches, it, |it| it.attempt),
             Change::Delivery(it) => {
                 replace(&mut prepared.deliveries, it, |it| it.destination.clone());
             }
@@ -481,7 +484,9 @@ fn asked(order: Order, journal: &Journal, now: DateTime<Utc>) -> Vec<Change> {
         }
     }
     if order.clear_backoff {
-        changes.extend(cleared_deliveries(journal).chain(cleared_removals(journal)));
+        changes.extend(cleared_deliveries(journal));
+        changes.extend(cleared_removals(journal));
+        changes.extend(cleared_watches(journal));
     }
     changes
 }
@@ -509,6 +514,19 @@ pub(super) fn cleared_removals(journal: &Journal) -> impl Iterator<Item = Change
             Change::Removal(Removal {
                 retry: removal.retry.cleared(),
                 ..removal.clone()
+            })
+        })
+}
+
+pub(super) fn cleared_watches(journal: &Journal) -> impl Iterator<Item = Change> {
+    journal
+        .watches
+        .iter()
+        .filter(|w| w.retry.not_before.is_some())
+        .map(|watch| {
+            Change::Watch(Watch {
+                retry: watch.retry.cleared(),
+                ..watch.clone()
             })
         })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::by_hand::{cleared_deliveries, cleared_removals};
+use super::by_hand::{cleared_deliveries, cleared_removals, cleared_watches};
 use super::{Engine, Pass};
 use crate::connection::{ConnectionName, Declared, DestinationSpec};
 use crate::destination;
@@ -280,6 +280,7 @@ impl Pass<'_> {
         rotations
             .chain(cleared_deliveries(journal).filter(is_declared))
             .chain(cleared_removals(journal))
+            .chain(cleared_watches(journal))
             .chain([Change::NextAction(Some(self.now()))])
             .collect()
     }

@@ -140,11 +140,7 @@ impl Pass<'_> {
         }
         let state = rotation.state.clone();
         let mut changes = self.failed(journal, rotation, state, trouble);
-        changes.push(Change::Watch(Watch {
-            attempt,
-            since: self.now(),
-            next_look: self.now() + FIRST_LATE_LOOK,
-        }));
+        changes.push(self.watch_from_now(attempt));
         changes
     }
 
@@ -394,11 +390,7 @@ impl Pass<'_> {
         let watched = journal.watches.iter().any(|it| it.attempt == attempt);
         if outcome == Outcome::NotMade && !watched {
             // Replicas can lag for longer than any window: the name is looked for further (P4).
-            changes.push(Change::Watch(Watch {
-                attempt,
-                since: now,
-                next_look: now + FIRST_LATE_LOOK,
-            }));
+            changes.push(self.watch_from_now(attempt));
         }
         rotation.state = State::Intended { attempt, outcome };
         changes.push(Change::Rotation(rotation));
@@ -438,6 +430,11 @@ impl Pass<'_> {
         .await?;
         self.tell(&Moment::Abandoned { key_id });
         Ok(())
+    }
+
+    fn watch_from_now(&self, attempt: AttemptName) -> Change {
+        let now = self.now();
+        Change::Watch(Watch::new(attempt, now, now + FIRST_LATE_LOOK))
     }
 
     fn name_attempt(&self) -> AttemptName {

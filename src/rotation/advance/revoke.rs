@@ -314,14 +314,8 @@ impl Pass<'_> {
             && !removal.acknowledged
             && young
         {
-            changes.push(Change::Watch(look_later(
-                &Watch {
-                    attempt,
-                    since: now,
-                    next_look: now,
-                },
-                now,
-            )));
+            let watch = Watch::new(attempt, now, now);
+            changes.push(Change::Watch(look_later(&watch, now)));
         }
         changes.push(Change::Record(event));
         changes
@@ -391,7 +385,7 @@ fn without(rotation: &Rotation, key_id: KeyId) -> Rotation {
 }
 
 /// When a watched name is looked for next.
-pub(super) fn look_later(watch: &Watch, now: DateTime<Utc>) -> Watch {
+fn look_later(watch: &Watch, now: DateTime<Utc>) -> Watch {
     let age = (now - watch.since).to_std().unwrap_or_default();
     let step = WATCH_STEPS
         .iter()
@@ -399,7 +393,8 @@ pub(super) fn look_later(watch: &Watch, now: DateTime<Utc>) -> Watch {
         .unwrap_or(&WATCH_STEPS[2]);
     Watch {
         next_look: now + step.1,
-        ..watch.clone()
+        retry: Retry::default(),
+        ..*watch
     }
 }
 

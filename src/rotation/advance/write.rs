@@ -9,7 +9,7 @@ use super::Pass;
 use crate::entra::KeyId;
 use crate::journal::{
     AttemptName, Delivery, Event, Failure, Journal, Outcome, Retry, Role, Rotation, RotationId,
-    Secret, State, Trigger,
+    Secret, State, Trigger, Watch,
 };
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::{Ask, Next, Step, Terms, is_urgent, plan};
@@ -111,7 +111,7 @@ impl Pass<'_> {
             },
             Subject::Delivery(name) => self.failed_delivery(journal, &name, trouble),
             Subject::Removal(key_id) => self.failed_removal(journal, key_id, trouble),
-            Subject::Watch(attempt) => self.failed_watch(journal, attempt),
+            Subject::Watch(attempt) => self.failed_watch(journal, attempt, trouble),
         };
         Ok(self.commit(changes).await?)
     }
@@ -189,15 +189,25 @@ impl Pass<'_> {
         changes
     }
 
-    fn failed_watch(&self, journal: &Journal, attempt: AttemptName) -> Vec<Change> {
-        let found = journal
-            .watches
-            .iter()
-            .find(|watch| watch.attempt == attempt);
-        found
-            .map(|watch| Change::Watch(super::revoke::look_later(watch, self.now())))
-            .into_iter()
-            .collect()
+    fn failed_watch(
+        &self,
+        journal: &Journal,
+        attempt: AttemptName,
+        trouble: &Trouble,
+    ) -> Vec<Change> {
+        let Some(watch) = journal.watches.iter().find(|it| it.attempt == attempt) else {
+            return Vec::new();
+        };
+        let failure = trouble.failure(self.now(), &watch.retry);
+        let event = self.failure_event("look-failed", &failure, trouble);
+        let urgent = is_urgent(journal, self.now());
+        let retry = watch.retry.after(failure, trouble.told(), urgent);
+        self.tell_failure(&retry);
+        let watch = Watch {
+            retry,
+            ..watch.clone()
+        };
+        vec![Change::Watch(watch), Change::Record(event)]
     }
 
     fn failure_event(&self, action: &str, failure: &Failure, trouble: &Trouble) -> Event {
