@@ -145,11 +145,20 @@ impl Journal {
             .find(|delivery| delivery.destination == destination)
     }
 
-    /// The one rotation that stands before `promoted`, a blocked one included.
+    /// The rotation that stands before `promoted`, a blocked one included; of several the one that
+    /// is not being abandoned.
     pub fn unpromoted(&self) -> Option<&Rotation> {
-        self.rotations
-            .iter()
-            .find(|rotation| rotation.state.effective().is_unpromoted())
+        let first = |wanted: fn(&State) -> bool| {
+            let mut rotations = self.rotations.iter();
+            rotations.find(|rotation| wanted(rotation.state.effective()))
+        };
+        first(State::may_be_promoted).or_else(|| first(State::is_unpromoted))
+    }
+
+    /// The rotation that was abandoned last, where another is to follow it.
+    pub fn abandoned(&self) -> Option<&Rotation> {
+        let mut rotations = self.rotations.iter().rev();
+        rotations.find(|rotation| rotation.state == State::Abandoned)
     }
 }
 
@@ -225,6 +234,18 @@ pub struct Rotation {
     pub state: State,
     /// When the step that is next may be tried again.
     pub retry: Retry,
+}
+
+impl Rotation {
+    /// Whether nothing comes after it. An abandoned one stays until one that follows it is
+    /// promoted: `retry` says when that begins, and why.
+    pub fn is_over(&self) -> bool {
+        match self.state {
+            State::Completed { .. } => true,
+            State::Abandoned => self.retry.last.is_none(),
+            _ => false,
+        }
+    }
 }
 
 /// The states of a rotation, and what each one holds.
@@ -363,20 +384,18 @@ impl State {
         }
     }
 
-    /// Whether the rotation has not reached `promoted` (and still may).
-    pub fn is_unpromoted(&self) -> bool {
+    /// Whether the rotation has not reached `promoted`, and still may. At most one of a connection
+    /// stands there.
+    pub fn may_be_promoted(&self) -> bool {
         matches!(
             self,
-            Self::Intended { .. }
-                | Self::Minted { .. }
-                | Self::Verified { .. }
-                | Self::Abandoning { .. }
+            Self::Intended { .. } | Self::Minted { .. } | Self::Verified { .. }
         )
     }
 
-    /// Whether nothing comes after it.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Completed { .. } | Self::Abandoned)
+    /// Whether the rotation is under way and has not reached `promoted`.
+    pub fn is_unpromoted(&self) -> bool {
+        self.may_be_promoted() || matches!(self, Self::Abandoning { .. })
     }
 
     /// The name as documents and scripts spell it.

@@ -25,7 +25,7 @@ use super::trouble::{AdvanceFault, Halt};
 use crate::clock::Clock;
 use crate::connection::{ConnectionName, Overlap};
 use crate::entra::{Entra, KeyId};
-use crate::journal::{Actor, InstanceId, Journal, Rotation, State};
+use crate::journal::{Actor, InstanceId, Journal, Rotation};
 use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
@@ -211,7 +211,7 @@ impl Pass<'_> {
         loop {
             // Read inside the lock, and anew after each step: the need may be gone (P5).
             let journal = self.journal().await?;
-            if matches!(ask, Ask::Rotate(_)) && journal.unpromoted().is_some_and(may_be_promoted) {
+            if matches!(ask, Ask::Rotate(_)) && journal.unpromoted().is_some_and(may_go_on) {
                 ask = Ask::Resume;
             }
             let terms = self.engine.terms(&journal)?;
@@ -281,6 +281,6 @@ impl Pass<'_> {
 }
 
 /// One that is being abandoned can't be resumed: another one follows it.
-fn may_be_promoted(rotation: &Rotation) -> bool {
-    !matches!(rotation.state.effective(), State::Abandoning { .. })
+fn may_go_on(rotation: &Rotation) -> bool {
+    rotation.state.effective().may_be_promoted()
 }

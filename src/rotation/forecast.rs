@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::plan::{Ask, Next, Step, Terms, YOUNG, plan};
 use crate::connection::Overlap;
 use crate::entra::KeyId;
-use crate::journal::{AttemptName, Journal, Outcome, Retry, Role, State, Watch};
+use crate::journal::{AttemptName, Journal, Outcome, Retry, Role, Rotation, State, Trigger, Watch};
 
 /// One change that the real run would make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -150,16 +150,20 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
     if journal.paused {
         return false;
     }
-    if let Some(rotation) = journal.unpromoted() {
-        let abandoned = matches!(rotation.state.effective(), State::Abandoning { .. });
-        return !abandoned && !waits(&rotation.retry, now, ask);
+    if let Some(rotation) = journal.unpromoted()
+        && rotation.state.effective().may_be_promoted()
+    {
+        return !waits(&rotation.retry, now, ask);
     }
+    let abandons = |rotation: &&Rotation| {
+        let state = rotation.state.effective();
+        matches!(state, State::Abandoning { .. } | State::Abandoned)
+    };
     // Asked without what else is under way, so that only a beginning answers.
     let alone = Journal {
         secrets: journal.current().cloned().into_iter().collect(),
-        rotations: Vec::new(),
+        rotations: journal.rotations.iter().filter(abandons).cloned().collect(),
         deliveries: Vec::new(),
-        removals: Vec::new(),
         watches: Vec::new(),
         mutated_at: None,
         ..journal.clone()
@@ -204,9 +208,14 @@ fn rotation(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> V
                 destination: spec.name().to_owned(),
             }),
     );
-    let overlap = match (ask, journal.unpromoted()) {
-        (Ask::Rotate(Some(overlap)), _) => overlap,
-        (_, Some(rotation)) => rotation.overlap,
+    let under_way = journal.unpromoted();
+    let under_way = under_way.filter(|it| it.state.effective().may_be_promoted());
+    let overlap = match (ask, under_way, journal.abandoned()) {
+        (Ask::Rotate(Some(overlap)), _, _) => overlap,
+        (_, Some(rotation), _) => rotation.overlap,
+        (Ask::Due | Ask::DueNow, None, Some(abandoned)) if abandoned.trigger == Trigger::Manual => {
+            abandoned.overlap
+        }
         _ => terms.policy.overlap,
     };
     let at = end_of(overlap, now);

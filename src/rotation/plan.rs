@@ -120,6 +120,9 @@ pub const ABSENT_READS: u32 = 3;
 /// A key younger than this may be unknown to the replica that a removal or a read went to.
 pub const YOUNG: Duration = Duration::from_secs(15 * 60);
 
+/// A removal that has failed so often in a row is not about to succeed.
+const KEEPS_FAILING: u32 = 3;
+
 /// What comes next for the connection of `journal` at `now`.
 pub fn plan(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> Next {
     if journal.removed_at.is_some() {
@@ -295,18 +298,8 @@ impl View<'_> {
             },
             Outcome::NotMade => self.mutation(&rotation.retry, Step::Attempt(rotation.id)),
             // Its removal comes first; then it counts as not made.
-            Outcome::Orphaned { key_id } => {
-                let going = self
-                    .journal
-                    .removals
-                    .iter()
-                    .any(|removal| removal.key_id == *key_id);
-                if going {
-                    Next::Rest
-                } else {
-                    self.mutation(&rotation.retry, Step::Attempt(rotation.id))
-                }
-            }
+            Outcome::Orphaned { key_id } if self.holds_up(*key_id) => Next::Rest,
+            Outcome::Orphaned { .. } => self.mutation(&rotation.retry, Step::Attempt(rotation.id)),
         }
     }
 
@@ -415,15 +408,47 @@ impl View<'_> {
 
     /// When the next rotation is to begin; `None`: not by itself.
     fn begin_at(&self, ask: Ask) -> Option<DateTime<Utc>> {
-        let busy = self.journal.unpromoted().is_some();
-        if busy || self.journal.paused || self.journal.current().is_none() {
+        if self.is_busy() || self.journal.paused || self.journal.current().is_none() {
             return None;
         }
         match ask {
             Ask::Rotate(_) => Some(self.now),
             Ask::Due => Some(self.start_at().max(self.an_hour_after_the_last())),
-            Ask::DueNow => Some(self.journal.due_at.max(self.an_hour_after_the_last())),
+            Ask::DueNow => Some(self.wanted_at().max(self.an_hour_after_the_last())),
             Ask::Resume => None,
+        }
+    }
+
+    /// At most one rotation stands before `promoted`, and one that is being abandoned comes first.
+    fn is_busy(&self) -> bool {
+        let mut rotations = self.journal.rotations.iter();
+        rotations.any(|rotation| match rotation.state.effective() {
+            State::Abandoning { new } => self.holds_up(*new),
+            state => state.may_be_promoted(),
+        })
+    }
+
+    /// Whether another attempt waits until this Key ID is gone. A removal that keeps failing goes
+    /// on beside it once the current secret is in its last days (P8).
+    fn holds_up(&self, key_id: KeyId) -> bool {
+        let mut removals = self.journal.removals.iter();
+        let removal = removals.find(|removal| removal.key_id == key_id);
+        removal.is_some_and(|removal| {
+            removal.retry.failures < KEEPS_FAILING || !is_urgent(self.journal, self.now)
+        })
+    }
+
+    /// When it is due: by the schedule, or because the one before was abandoned.
+    fn wanted_at(&self) -> DateTime<Utc> {
+        let due_at = self.journal.due_at;
+        let Some(abandoned) = self.journal.abandoned() else {
+            return due_at;
+        };
+        let backoff = abandoned.retry.holds_at(self.now);
+        match abandoned.trigger {
+            // What was asked for by hand is wanted since then.
+            Trigger::Manual => backoff.unwrap_or(abandoned.started_at),
+            Trigger::Due(_) => backoff.map_or(due_at, |until| until.max(due_at)),
         }
     }
 
@@ -435,7 +460,7 @@ impl View<'_> {
             .map(|secret| (secret.starts_at, secret.expires_at));
         let (starts_at, expires_at) = life.unwrap_or_default();
         Timetable::new(self.journal.name(), &self.terms.policy).start_at(
-            self.journal.due_at,
+            self.wanted_at(),
             self.now,
             starts_at,
             expires_at,
@@ -458,8 +483,11 @@ impl View<'_> {
             return Next::Rest;
         };
         let declared = &self.journal.declared;
-        let (trigger, overlap) = match ask {
-            Ask::Rotate(overlap) => (Trigger::Manual, overlap),
+        let (trigger, overlap) = match (ask, self.journal.abandoned()) {
+            (Ask::Rotate(overlap), _) => (Trigger::Manual, overlap),
+            (_, Some(abandoned)) if abandoned.trigger == Trigger::Manual => {
+                (Trigger::Manual, Some(abandoned.overlap))
+            }
             _ => (Trigger::Due(self.journal.due_at), None),
         };
         if trigger != Trigger::Manual && declared.destinations.is_empty() && !declared.pull {

@@ -8,6 +8,7 @@
 )]
 
 mod a_propagation;
+mod abandoned;
 mod b_adding;
 mod by_hand;
 mod c_adopting;

@@ -9,7 +9,7 @@ use crate::clock::Span;
 use crate::connection::{ConnectionName, Overlap};
 use crate::entra::KeyId;
 use crate::journal::{
-    Delivery, Journal, Origin, Removal, Retry, Role, Rotation, Secret, State, Watch,
+    Delivery, Journal, Origin, Removal, Retry, Role, Rotation, Secret, State, Trigger, Watch,
 };
 use crate::rotation::forecast;
 use crate::rotation::plan::{Ask, Terms};
@@ -375,10 +375,13 @@ impl Pass<'_> {
                 (Some(new), None) if new == key_id => State::Abandoning { new },
                 _ => continue,
             };
-            changes.push(Change::Rotation(Rotation {
-                state,
-                ..rotation.clone()
-            }));
+            let mut rotation = rotation.clone();
+            if matches!(state, State::Abandoning { .. }) {
+                // What was asked for by hand is withdrawn by hand: the schedule decides again.
+                rotation.trigger = Trigger::Due(journal.due_at);
+                rotation.retry = Retry::default();
+            }
+            changes.push(Change::Rotation(Rotation { state, ..rotation }));
         }
         changes
     }

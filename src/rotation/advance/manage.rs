@@ -381,7 +381,11 @@ fn unknown_names(journal: &Journal) -> Vec<AttemptName> {
     names
 }
 
-/// Whether it is at work: not in its overlap, and not stopped until a person acts.
+/// Whether it is at work: not waiting for the end of its overlap, for one that follows it, or for
+/// a person to act.
 fn is_moving(state: &State) -> bool {
-    !matches!(state, State::Overlapping { .. } | State::Blocked { .. })
+    !matches!(
+        state,
+        State::Overlapping { .. } | State::Abandoned | State::Blocked { .. }
+    )
 }

@@ -14,6 +14,7 @@ use crate::journal::{
     Absence, AttemptName, Event, Journal, Origin, Outcome, Retry, Role, Rotation, RotationId,
     Secret, State, Trigger, Watch,
 };
+use crate::rotation::abandoned;
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::{Terms, is_absent};
 use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
@@ -413,11 +414,8 @@ impl Pass<'_> {
             ..pending.clone()
         };
         rotation.state = State::Abandoning { new: key_id };
-        rotation.retry = Retry {
-            failures: 0,
-            not_before: None,
-            last: rotation.retry.last,
-        };
+        let reason = abandoned::reason(rotation.retry.last.as_ref(), self.now());
+        rotation.retry = abandoned::under_way(reason);
         let mut event = self.event("abandoning");
         event.rotation_id = Some(id);
         event.key_id = Some(key_id);

@@ -13,6 +13,7 @@ use crate::journal::{
     Absence, AttemptName, Delivery, Failure, Journal, Origin, Outcome, Removal, Retry, Role,
     Rotation, RotationId, Secret, State, Watch,
 };
+use crate::rotation::abandoned;
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::{ABSENT_READS, Terms, YOUNG, is_absent, is_urgent};
 use crate::rotation::trouble::{Halt, Trouble};
@@ -265,7 +266,8 @@ impl Pass<'_> {
         if unknown || !is_absent(&removal.absence, terms.graph.absence_window.0) {
             return Ok(self.commit(vec![Change::Removal(removal)]).await?);
         }
-        let changes = self.gone(journal, &removal);
+        let latest = self.engine.store.latest_rotation(journal.id).await?;
+        let changes = self.gone(journal, &removal, latest.map(|it| it.id));
         self.commit(changes).await?;
         self.tell(&Moment::Gone { key_id });
         Ok(())
@@ -296,7 +298,12 @@ impl Pass<'_> {
     }
 
     /// What is written once a Key ID is reliably absent.
-    fn gone(&self, journal: &Journal, removal: &Removal) -> Vec<Change> {
+    fn gone(
+        &self,
+        journal: &Journal,
+        removal: &Removal,
+        latest: Option<RotationId>,
+    ) -> Vec<Change> {
         let key_id = removal.key_id;
         let now = self.now();
         let mut event = self.event("gone");
@@ -304,7 +311,13 @@ impl Pass<'_> {
         let mut changes = vec![Change::Gone(key_id), Change::RemovalDone(key_id)];
         if let Some(rotation) = journal.rotations.iter().find(|r| waits_for(r, key_id)) {
             event.rotation_id = Some(rotation.id);
-            changes.push(Change::Rotation(without(rotation, key_id)));
+            let ended = match rotation.state.effective() {
+                State::Abandoning { .. } => {
+                    abandoned::ended(journal, rotation, latest == Some(rotation.id), now)
+                }
+                _ => vec![without(rotation, key_id)],
+            };
+            changes.extend(ended.into_iter().map(Change::Rotation));
         }
         // Nobody has said 204, and the key is so young that every read may have been answered by
         // a replica that did not know it yet: its name is looked for further.
@@ -368,7 +381,6 @@ fn without(rotation: &Rotation, key_id: KeyId) -> Rotation {
             new: *new,
             old: *old,
         },
-        State::Abandoning { .. } => State::Abandoned,
         State::Intended {
             attempt,
             outcome: Outcome::Orphaned { key_id: orphan },
@@ -446,13 +458,20 @@ fn answered(retry: &Retry) -> Retry {
 fn unblocked(journal: &Journal, key_id: KeyId) -> Option<Change> {
     let rotation = journal.rotations.iter().find(|r| waits_for(r, key_id))?;
     let state = rotation.state.effective();
-    matches!(state, State::Revoking { .. } | State::Abandoning { .. }).then(|| {
-        Change::Rotation(Rotation {
-            state: state.clone(),
-            retry: Retry::default(),
-            ..rotation.clone()
-        })
-    })
+    let retry = match (state, &rotation.retry.last) {
+        (State::Revoking { .. }, _) | (State::Abandoning { .. }, None) => Retry::default(),
+        // Not what blocked it, but why it is abandoned.
+        (State::Abandoning { .. }, Some(last)) if last.permanent => {
+            abandoned::under_way(abandoned::reason(None, last.at))
+        }
+        (State::Abandoning { .. }, Some(_)) => rotation.retry.clone(),
+        _ => return None,
+    };
+    Some(Change::Rotation(Rotation {
+        state: state.clone(),
+        retry,
+        ..rotation.clone()
+    }))
 }
 
 fn vanished(current: &Secret, now: DateTime<Utc>) -> Trouble {

@@ -11,6 +11,7 @@ use crate::journal::{
     AttemptName, Delivery, Event, Failure, Journal, Outcome, Retry, Role, Rotation, RotationId,
     Secret, State, Trigger, Watch,
 };
+use crate::rotation::abandoned;
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::{Ask, Next, Step, Terms, is_urgent, plan};
 use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
@@ -177,11 +178,16 @@ impl Pass<'_> {
                 .after(failure, trouble.told(), is_urgent(journal, self.now()));
         self.tell_failure(&removal.retry);
         let mut changes = Vec::new();
-        // The rotation that waits for it says so too.
+        // The rotation that waits for it says so too; an abandoned one goes on to say why it is
+        // abandoned, unless a person must act.
         if let (Some(rotation), Some(state)) = (waiting, state) {
+            let retry = match state {
+                State::Abandoning { .. } => rotation.retry.clone(),
+                _ => removal.retry.clone(),
+            };
             changes.push(Change::Rotation(Rotation {
                 state,
-                retry: removal.retry.clone(),
+                retry,
                 ..rotation.clone()
             }));
         }
@@ -309,6 +315,7 @@ impl Pass<'_> {
         event.key_id = Some(new.key_id);
         let key_id = new.key_id;
         let mut changes = self.want_everywhere(journal, new.generation);
+        changes.extend(nothing_follows(journal));
         changes.extend([
             Change::Secret(old),
             Change::Secret(new),
@@ -365,6 +372,15 @@ impl Pass<'_> {
             timetable.due_at(anchor, self.now(), new.starts_at, new.expires_at),
         )
     }
+}
+
+/// Abandoned rotations, once a newer secret is current.
+pub(super) fn nothing_follows(journal: &Journal) -> impl Iterator<Item = Change> {
+    let abandoned = journal
+        .rotations
+        .iter()
+        .filter(|it| it.state == State::Abandoned);
+    abandoned.map(|it| Change::Rotation(abandoned::over(it)))
 }
 
 /// When `advance` has something to do by itself.
