@@ -20,8 +20,9 @@ use crate::rotation::plan::{Terms, is_absent};
 use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
 use crate::store::{Change, StoreFault};
 
-/// For so long it is tried to commit a new secret before it is given up (P1).
-const KEEP_TRYING: Duration = Duration::from_secs(90);
+/// So often it is tried again to commit a new secret before it is given up (P1): counted, because
+/// the clock may be set while it goes on.
+const KEEP_RETRIES: u32 = 90;
 
 /// Between two such tries.
 const KEEP_SPACING: Duration = Duration::from_secs(1);
@@ -285,7 +286,7 @@ impl Pass<'_> {
         minted: &Minted,
         others: Vec<Change>,
     ) -> Result<(), StoreFault> {
-        let until = self.now() + KEEP_TRYING;
+        let mut retries = 0..KEEP_RETRIES;
         loop {
             let sealed = self
                 .engine
@@ -301,7 +302,7 @@ impl Pass<'_> {
                 // Another process changed the master key while the call was under way.
                 self.reload_keys().await;
             }
-            if self.now() >= until {
+            if retries.next().is_none() {
                 return Err(fault);
             }
             tracing::error!(connection = %self.name, %fault, "the new secret is not committed yet");
@@ -335,7 +336,7 @@ impl Pass<'_> {
         };
         AdvanceFault::NotKept {
             connection: self.name.clone(),
-            seconds: KEEP_TRYING.as_secs(),
+            seconds: (KEEP_SPACING * KEEP_RETRIES).as_secs(),
             fault,
             removed: if removed {
                 "removed again"
