@@ -7,6 +7,7 @@ mod foreign;
 mod manage;
 mod mint;
 mod orphans;
+mod plausible;
 mod prove;
 mod revoke;
 mod sign_in;

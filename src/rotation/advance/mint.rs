@@ -183,7 +183,9 @@ impl Pass<'_> {
         let adopted = self.complete_adoption(journal, terms).await?;
         let journal = adopted.as_ref().unwrap_or(journal);
         let token = self.sign_in(journal, terms).await?;
-        let application = self.read(journal, &token).await?.value;
+        let answer = self.read(journal, &token).await?;
+        self.require_plausible_clock(answer.date)?;
+        let application = answer.value;
         self.refuse_other_instances(journal, &application)?;
         let ends_at = crate::clock::whole_seconds(
             self.now() + Duration::from_secs(u64::from(terms.policy.lifetime_days) * 86_400),

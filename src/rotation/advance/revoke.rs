@@ -104,6 +104,7 @@ impl Pass<'_> {
             )
             .into());
         }
+        self.require_plausible_clock(answer.date)?;
         self.prove_secret(journal, terms, current.key_id, self.now())
             .await?;
         Ok((token, answer.value.object_id))
