@@ -3,11 +3,13 @@
 mod adoption;
 mod by_hand;
 mod deliver;
+mod fail;
 mod foreign;
 mod manage;
 mod mint;
 mod orphans;
 mod plausible;
+mod promote;
 mod prove;
 mod revoke;
 mod sign_in;
@@ -258,7 +260,7 @@ impl Pass<'_> {
         step: Step,
     ) -> Result<(), AdvanceFault> {
         tracing::debug!(connection = %self.name, ?step, "step");
-        let subject = write::Subject::of(&step);
+        let subject = fail::Subject::of(&step);
         let done = match step {
             Step::Begin { trigger, overlap } => self.begin(journal, terms, trigger, overlap).await,
             Step::Attempt(id) => self.attempt_again(journal, terms, id).await,

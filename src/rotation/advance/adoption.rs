@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::write::nothing_follows;
+use super::promote::nothing_follows;
 use super::{Engine, Pass};
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;

@@ -75,7 +75,7 @@ impl Pass<'_> {
         .await?;
         if let Err(Halt::Trouble(trouble)) = self.call(&token, object_id, &mut removal).await {
             let journal = self.journal().await?;
-            let subject = super::write::Subject::Removal(old);
+            let subject = super::fail::Subject::Removal(old);
             return Ok(self.journal_trouble(&journal, subject, &trouble).await?);
         }
         Ok(self.commit(vec![Change::Removal(removal)]).await?)
@@ -294,7 +294,7 @@ impl Pass<'_> {
             "nothing: it is removed again; if this lasts, remove it in the portal",
         );
         Ok(self
-            .journal_trouble(&journal, super::write::Subject::Removal(key_id), &trouble)
+            .journal_trouble(&journal, super::fail::Subject::Removal(key_id), &trouble)
             .await?)
     }
 
