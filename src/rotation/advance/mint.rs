@@ -12,11 +12,11 @@ use crate::connection::{OnLimit, Overlap};
 use crate::entra::{Answer, Application, Fault, FaultKind, Minted, ObjectId, Operation, Token};
 use crate::journal::{
     Absence, AttemptName, Event, Journal, Origin, Outcome, Retry, Role, Rotation, RotationId,
-    Secret, State, Trigger, Watch,
+    Secret, State, Trigger,
 };
 use crate::rotation::abandoned;
 use crate::rotation::observe::Moment;
-use crate::rotation::plan::{Terms, is_absent};
+use crate::rotation::plan::Terms;
 use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
 use crate::store::{Change, StoreFault};
 
@@ -26,10 +26,6 @@ const KEEP_RETRIES: u32 = 90;
 
 /// Between two such tries.
 const KEEP_SPACING: Duration = Duration::from_secs(1);
-
-/// After an answer was lost, its name is looked for again this soon, although an early look found
-/// nothing.
-const FIRST_LATE_LOOK: Duration = Duration::from_secs(10 * 60);
 
 /// A secret that was made.
 struct Made {
@@ -348,59 +344,6 @@ impl Pass<'_> {
         }
     }
 
-    /// Reads the application for the name of an attempt whose outcome is unknown.
-    pub(super) async fn look(
-        &self,
-        journal: &Journal,
-        terms: &Terms,
-        id: RotationId,
-    ) -> Result<(), Halt> {
-        let mut rotation = rotation(journal, id)?.clone();
-        let State::Intended {
-            attempt,
-            outcome: Outcome::Unknown { absence },
-        } = rotation.state.effective().clone()
-        else {
-            return Ok(());
-        };
-        if journal.object_id.is_none() {
-            // It was never found, so nothing can have been added to it.
-            rotation.state = State::Intended {
-                attempt,
-                outcome: Outcome::NotMade,
-            };
-            return Ok(self.commit(vec![Change::Rotation(rotation)]).await?);
-        }
-        let token = self.sign_in(journal, terms).await?;
-        let application = self.read(journal, &token).await?.value;
-        // `read` may have made a clean-up of it already.
-        let journal = &self.journal().await?;
-        let now = self.now();
-        let mut changes = Vec::new();
-        let outcome = if let Some(password) = self.find(journal, &application, attempt).await? {
-            changes.extend(self.orphaned(journal, password, attempt));
-            Outcome::Orphaned {
-                key_id: password.key_id,
-            }
-        } else {
-            let absence = absence.read_absent(now);
-            if is_absent(&absence, terms.graph.absence_window.0) {
-                self.tell(&Moment::NothingMade);
-                Outcome::NotMade
-            } else {
-                Outcome::Unknown { absence }
-            }
-        };
-        let watched = journal.watches.iter().any(|it| it.attempt == attempt);
-        if outcome == Outcome::NotMade && !watched {
-            // Replicas can lag for longer than any window: the name is looked for further (P4).
-            changes.push(self.watch_from_now(attempt));
-        }
-        rotation.state = State::Intended { attempt, outcome };
-        changes.push(Change::Rotation(rotation));
-        Ok(self.commit(changes).await?)
-    }
-
     /// Decides that the pending secret will never be used; from here there is no way back.
     pub(super) async fn abandon(&self, journal: &Journal, id: RotationId) -> Result<(), Halt> {
         let mut rotation = rotation(journal, id)?.clone();
@@ -431,11 +374,6 @@ impl Pass<'_> {
         .await?;
         self.tell(&Moment::Abandoned { key_id });
         Ok(())
-    }
-
-    fn watch_from_now(&self, attempt: AttemptName) -> Change {
-        let now = self.now();
-        Change::Watch(Watch::new(attempt, now, now + FIRST_LATE_LOOK))
     }
 
     fn name_attempt(&self) -> AttemptName {
