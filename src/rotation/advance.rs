@@ -1,13 +1,16 @@
 //! The only one who acts: does what [`plan`](super::plan) says, writes the journal, asks again.
 
+mod abandon;
 mod adoption;
 mod by_hand;
 mod deliver;
 mod fail;
 mod foreign;
+mod keep;
 mod look;
 mod manage;
 mod mint;
+mod order;
 mod orphans;
 mod plausible;
 mod promote;
@@ -34,8 +37,9 @@ use crate::journal::{Actor, InstanceId, Journal, Rotation};
 use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
-pub use by_hand::{Which, forecast_order};
+pub use by_hand::Which;
 pub use manage::{Edited, Removed};
+pub use order::forecast_order;
 pub use orphans::{Orphan, OrphansFault};
 pub use sign_in::Tokens;
 pub use write::next_action_at;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::by_hand::{cleared_deliveries, cleared_removals, cleared_watches};
+use super::order::{cleared_deliveries, cleared_removals, cleared_watches};
 use super::{Engine, Pass};
 use crate::connection::{ConnectionName, Declared, DestinationSpec};
 use crate::destination;

@@ -155,7 +155,7 @@ impl Pass<'_> {
             .rotations
             .iter()
             .filter(|r| matches!(r.state.effective(), State::Overlapping { .. }));
-        open.map(|r| Change::Rotation(super::by_hand::hurried(r.clone(), now)))
+        open.map(|r| Change::Rotation(super::order::hurried(r.clone(), now)))
             .collect()
     }
 }
