@@ -267,24 +267,28 @@ impl Pass<'_> {
     ) -> Result<(), AdvanceFault> {
         tracing::debug!(connection = %self.name, ?step, "step");
         let subject = fail::Subject::of(&step);
-        let done = match step {
-            Step::Begin { trigger, overlap } => self.begin(journal, terms, trigger, overlap).await,
-            Step::Attempt(id) => self.attempt_again(journal, terms, id).await,
-            Step::Look(id) => self.look(journal, terms, id).await,
-            Step::Prove(id) => self.prove(journal, terms, id).await,
-            Step::Promote(id) => self.promote(journal, terms, id).await,
-            Step::Abandon(id) => self.abandon(journal, id).await,
-            Step::Deliver(destination) => self.deliver(journal, terms, &destination).await,
-            Step::Enter(id, state) => self.enter(journal, id, state).await,
-            Step::Revoke(id) => self.revoke(journal, terms, id).await,
-            Step::Remove(key_id) => self.remove(journal, terms, key_id).await,
-            Step::Confirm(key_id) => self.confirm(journal, terms, key_id).await,
-            Step::Watch(attempt) => self.watch(journal, terms, attempt).await,
-        };
-        match done {
+        match self.act(journal, terms, step).await {
             Ok(()) => Ok(()),
             Err(Halt::Fatal(fault)) => Err(fault),
             Err(Halt::Trouble(trouble)) => self.journal_trouble(journal, subject, &trouble).await,
+        }
+    }
+
+    async fn act(&self, journal: &Journal, terms: &Terms, step: Step) -> Result<(), Halt> {
+        let open = |id| write::rotation(journal, id).cloned();
+        match step {
+            Step::Begin { trigger, overlap } => self.begin(journal, terms, trigger, overlap).await,
+            Step::Attempt(id) => self.attempt(journal, terms, open(id)?).await,
+            Step::Look(id) => self.look(journal, terms, open(id)?).await,
+            Step::Prove(id) => self.prove(journal, terms, open(id)?).await,
+            Step::Promote(id) => self.promote(journal, terms, open(id)?).await,
+            Step::Abandon(id) => self.abandon(journal, open(id)?).await,
+            Step::Deliver(destination) => self.deliver(journal, terms, &destination).await,
+            Step::Enter(id, state) => self.enter(open(id)?, state).await,
+            Step::Revoke(id) => self.revoke(journal, terms, open(id)?).await,
+            Step::Remove(key_id) => self.remove(journal, terms, key_id).await,
+            Step::Confirm(key_id) => self.confirm(journal, terms, key_id).await,
+            Step::Watch(attempt) => self.watch(journal, terms, attempt).await,
         }
     }
 }

@@ -1,8 +1,7 @@
 //! From *minted* to *abandoning*.
 
 use super::Pass;
-use super::write::rotation;
-use crate::journal::{Journal, Role, RotationId, Secret, State};
+use crate::journal::{Journal, Role, Rotation, Secret, State};
 use crate::rotation::abandoned;
 use crate::rotation::observe::Moment;
 use crate::rotation::trouble::Halt;
@@ -10,8 +9,11 @@ use crate::store::Change;
 
 impl Pass<'_> {
     /// Decides that the pending secret will never be used; from here there is no way back.
-    pub(super) async fn abandon(&self, journal: &Journal, id: RotationId) -> Result<(), Halt> {
-        let mut rotation = rotation(journal, id)?.clone();
+    pub(super) async fn abandon(
+        &self,
+        journal: &Journal,
+        mut rotation: Rotation,
+    ) -> Result<(), Halt> {
         let pending = rotation
             .state
             .new_key()
@@ -28,7 +30,7 @@ impl Pass<'_> {
         let reason = abandoned::reason(rotation.retry.last.as_ref(), self.now());
         rotation.retry = abandoned::under_way(reason);
         let mut event = self.event("abandoning");
-        event.rotation_id = Some(id);
+        event.rotation_id = Some(rotation.id);
         event.key_id = Some(key_id);
         self.commit(vec![
             Change::Secret(doomed),

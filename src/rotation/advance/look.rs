@@ -6,8 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Pass;
-use super::write::rotation;
-use crate::journal::{AttemptName, Journal, Outcome, Retry, RotationId, State, Watch};
+use crate::journal::{AttemptName, Journal, Outcome, Retry, Rotation, State, Watch};
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::{Terms, is_absent};
 use crate::rotation::trouble::Halt;
@@ -33,9 +32,8 @@ impl Pass<'_> {
         &self,
         journal: &Journal,
         terms: &Terms,
-        id: RotationId,
+        mut rotation: Rotation,
     ) -> Result<(), Halt> {
-        let mut rotation = rotation(journal, id)?.clone();
         let State::Intended {
             attempt,
             outcome: Outcome::Unknown { absence },

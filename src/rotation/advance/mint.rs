@@ -7,7 +7,6 @@ use ulid::Ulid;
 
 use super::Pass;
 use super::keep::Made;
-use super::write::rotation;
 use crate::connection::{OnLimit, Overlap};
 use crate::entra::{Answer, Application, Fault, FaultKind, Minted, Operation, Token};
 use crate::journal::{
@@ -42,18 +41,8 @@ impl Pass<'_> {
         self.attempt(journal, terms, rotation).await
     }
 
-    /// Makes another attempt, under a new name.
-    pub(super) async fn attempt_again(
-        &self,
-        journal: &Journal,
-        terms: &Terms,
-        id: RotationId,
-    ) -> Result<(), Halt> {
-        self.attempt(journal, terms, rotation(journal, id)?.clone())
-            .await
-    }
-
-    async fn attempt(
+    /// Makes an attempt, under a new name.
+    pub(super) async fn attempt(
         &self,
         journal: &Journal,
         terms: &Terms,

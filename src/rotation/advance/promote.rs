@@ -3,10 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::Pass;
-use super::write::rotation;
-use crate::journal::{
-    Delivery, Journal, Retry, Role, Rotation, RotationId, Secret, State, Trigger,
-};
+use crate::journal::{Delivery, Journal, Retry, Role, Rotation, Secret, State, Trigger};
 use crate::rotation::abandoned;
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::Terms;
@@ -19,9 +16,8 @@ impl Pass<'_> {
         &self,
         journal: &Journal,
         terms: &Terms,
-        id: RotationId,
+        mut rotation: Rotation,
     ) -> Result<(), Halt> {
-        let mut rotation = rotation(journal, id)?.clone();
         let pending = rotation
             .state
             .new_key()
@@ -50,7 +46,7 @@ impl Pass<'_> {
         };
         rotation.retry = Retry::default();
         let mut event = self.event("promoted");
-        event.rotation_id = Some(id);
+        event.rotation_id = Some(rotation.id);
         event.key_id = Some(new.key_id);
         let key_id = new.key_id;
         let mut changes = self.want_everywhere(journal, new.generation);

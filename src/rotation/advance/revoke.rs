@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 
 use super::Pass;
 use super::deliver::OVERWRITTEN;
-use super::write::rotation;
 use crate::connection::DestinationSpec;
 use crate::entra::{Answer, Application, KeyId, ObjectId, Token};
-use crate::journal::{Absence, Delivery, Failure, Journal, Retry, RotationId, Secret, State};
+use crate::journal::{
+    Absence, Delivery, Failure, Journal, Retry, Rotation, RotationId, Secret, State,
+};
 use crate::rotation::plan::{ABSENT_READS, Terms, YOUNG, is_absent, is_urgent};
 use crate::rotation::trouble::{Halt, Trouble};
 use crate::store::Change;
@@ -18,9 +19,8 @@ impl Pass<'_> {
         &self,
         journal: &Journal,
         terms: &Terms,
-        id: RotationId,
+        mut rotation: Rotation,
     ) -> Result<(), Halt> {
-        let mut rotation = rotation(journal, id)?.clone();
         let State::Overlapping {
             new,
             old,
@@ -30,7 +30,7 @@ impl Pass<'_> {
             return Ok(());
         };
         let lost = self.overwritten(journal).await?;
-        let mut changes = self.deliver_anew(journal, Some(id), &lost);
+        let mut changes = self.deliver_anew(journal, Some(rotation.id), &lost);
         if lost.iter().any(|(spec, _)| spec.required()) {
             rotation.state = State::Delivering { new, old };
             changes.push(Change::Rotation(rotation));
@@ -44,7 +44,7 @@ impl Pass<'_> {
         rotation.retry = Retry::default();
         let mut removal = self.removal(old);
         let mut event = self.event("revoking");
-        event.rotation_id = Some(id);
+        event.rotation_id = Some(rotation.id);
         event.key_id = Some(old);
         self.commit(vec![
             Change::Rotation(rotation),

@@ -75,15 +75,9 @@ impl Pass<'_> {
     }
 
     /// The journal alone moves on.
-    pub(super) async fn enter(
-        &self,
-        journal: &Journal,
-        id: RotationId,
-        state: State,
-    ) -> Result<(), Halt> {
-        let mut rotation = rotation(journal, id)?.clone();
+    pub(super) async fn enter(&self, mut rotation: Rotation, state: State) -> Result<(), Halt> {
         let mut event = self.event(state.name());
-        event.rotation_id = Some(id);
+        event.rotation_id = Some(rotation.id);
         event.key_id = state.new_key();
         if let State::Overlapping { revoke_at, .. } = &state {
             self.tell(&Moment::Overlapping {
