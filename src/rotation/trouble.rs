@@ -51,12 +51,7 @@ impl Trouble {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::Rule {
-            code,
-            message: message.into(),
-            remedy: remedy.into(),
-            permanent: true,
-        }
+        Self::forbidden(code, message.into(), remedy.into(), true)
     }
 
     /// A rule that may be kept at the next try.
@@ -65,11 +60,15 @@ impl Trouble {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
+        Self::forbidden(code, message.into(), remedy.into(), false)
+    }
+
+    fn forbidden(code: &'static str, message: String, remedy: String, permanent: bool) -> Self {
         Self::Rule {
             code,
-            message: message.into(),
-            remedy: remedy.into(),
-            permanent: false,
+            message,
+            remedy,
+            permanent,
         }
     }
 

@@ -1,10 +1,12 @@
 //! D: the disk is full or fails, the master key is the wrong one, the database is damaged.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use keywheel::clock::VirtualClock;
 use keywheel::connection::ConnectionName;
 use keywheel::entra::{ClientId, KeyId, TenantId};
 use keywheel::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
@@ -28,6 +30,8 @@ pub struct FailingStore {
     spare: AtomicU32,
     /// then so many fail.
     fail: AtomicU32,
+    /// At each failure this clock is set forward by so much.
+    jump: OnceLock<(Arc<VirtualClock>, Duration)>,
 }
 
 impl FailingStore {
@@ -37,6 +41,7 @@ impl FailingStore {
             inner: world.store.clone(),
             spare: AtomicU32::new(0),
             fail: AtomicU32::new(0),
+            jump: OnceLock::new(),
         });
         world.engine.store = failing.clone();
         failing
@@ -63,6 +68,9 @@ impl FailingStore {
             || self.fail.fetch_update(order, order, down).is_err()
         {
             return Ok(());
+        }
+        if let Some((clock, by)) = self.jump.get() {
+            clock.advance(*by);
         }
         Err(StoreFault::Io {
             detail: "no space left on device".into(),
@@ -185,6 +193,20 @@ async fn d1_a_disk_that_is_full_for_a_while_costs_nothing_but_time() {
     rotate(&world).await.unwrap();
     assert_eq!(added(&world, &application), 1, "P4");
     assert!(world.sandbox.calls().len() > before);
+    converged(&world, &application).await;
+}
+
+#[tokio::test]
+async fn d1_p1_a_clock_that_is_set_meanwhile_shortens_no_minute() {
+    let (world, application, failing) = full_after_the_add(60).await;
+    let hour = Duration::from_secs(3_600);
+    failing.jump.set((world.clock.clone(), hour)).unwrap();
+    rotate(&world).await.unwrap();
+    assert_eq!(
+        added(&world, &application),
+        1,
+        "it was committed in the end"
+    );
     converged(&world, &application).await;
 }
 

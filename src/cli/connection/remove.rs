@@ -15,6 +15,7 @@ use super::super::view;
 use super::list;
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
+use crate::journal::AttemptName;
 use crate::rotation::advance::Removed;
 use crate::rotation::observe::Unobserved;
 
@@ -24,6 +25,12 @@ struct RemovedView<'a> {
     connection: &'a ConnectionName,
     /// Secrets of ours that stay on the application.
     key_ids: &'a [KeyId],
+    /// Those of them that were to be removed.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unremoved_key_ids: &'a [KeyId],
+    /// Display names that nobody looks for any more.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown_display_names: &'a [AttemptName],
     #[serde(serialize_with = "seconds::serialize")]
     restorable_until: DateTime<Utc>,
 }
@@ -45,6 +52,8 @@ pub(super) async fn run(
     let view = RemovedView {
         connection: name,
         key_ids: &removed.stay,
+        unremoved_key_ids: &removed.unremoved,
+        unknown_display_names: &removed.unknown,
         restorable_until: removed.until,
     };
     context.output.data(&view, || key_ids(&removed));
@@ -74,6 +83,20 @@ pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, removed: &Remo
          expire or are deleted in the portal: {}",
         crate::wording::listed(&removed.stay)
     ));
+    if !removed.unremoved.is_empty() {
+        output.note(&format!(
+            "these of them were to be removed, and Keywheel no longer does it: {}; delete them in \
+             the portal",
+            crate::wording::listed(&removed.unremoved)
+        ));
+    }
+    if !removed.unknown.is_empty() {
+        output.note(&format!(
+            "the answers to these attempts were lost, and each may have left a secret of that \
+             display name: {}; delete in the portal what has such a name",
+            crate::wording::listed(&removed.unknown)
+        ));
+    }
     output.note(&format!(
         "until {}: keywheel connection restore {name}",
         instant(removed.until)
