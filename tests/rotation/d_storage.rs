@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel::clock::VirtualClock;
-use keywheel::connection::ConnectionName;
+use keywheel::connection::{ConnectionName, Declared};
 use keywheel::entra::{ClientId, KeyId, TenantId};
 use keywheel::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
 use keywheel::rotation::AdvanceFault;
@@ -91,6 +91,9 @@ impl Store for FailingStore {
     }
     async fn journals(&self) -> Result<Vec<Journal>, StoreFault> {
         self.inner.journals().await
+    }
+    async fn declarations(&self) -> Result<Vec<(ConnectionId, Declared)>, StoreFault> {
+        self.inner.declarations().await
     }
     async fn latest_rotation(&self, id: ConnectionId) -> Result<Option<Rotation>, StoreFault> {
         self.inner.latest_rotation(id).await

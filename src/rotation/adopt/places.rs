@@ -1,9 +1,9 @@
 //! C7: no two connections deliver to one place.
 
 use super::AdoptFault;
-use crate::connection::Declared;
+use crate::connection::{ConnectionName, Declared};
 use crate::destination::{self, Place};
-use crate::journal::{ConnectionId, Journal};
+use crate::journal::ConnectionId;
 use crate::rotation::advance::Engine;
 use crate::rotation::trouble::{Halt, Trouble};
 use crate::settings::IdentityKind;
@@ -18,14 +18,13 @@ impl Engine {
         own: Option<ConnectionId>,
     ) -> Result<(), AdoptFault> {
         let mine = places(declared)?;
-        for journal in self.store.journals().await? {
-            let is_own = journal.declared.name == declared.name || Some(journal.id) == own;
-            if journal.removed_at.is_some() || is_own {
+        for (id, other) in self.store.declarations().await? {
+            if mine.is_empty() || other.name == declared.name || Some(id) == own {
                 continue;
             }
-            for place in places(&journal.declared).unwrap_or_default() {
+            for place in places(&other).unwrap_or_default() {
                 if mine.iter().any(|own| own.overlaps(&place)) {
-                    return Err(place_taken(&place, &journal).into());
+                    return Err(place_taken(&place, &other.name).into());
                 }
             }
         }
@@ -65,14 +64,10 @@ fn places(declared: &Declared) -> Result<Vec<Place>, AdoptFault> {
         .collect()
 }
 
-fn place_taken(place: &Place, journal: &Journal) -> Halt {
+fn place_taken(place: &Place, holder: &ConnectionName) -> Halt {
     Trouble::rule(
         "place-taken",
-        format!(
-            "connection {} already delivers to {}",
-            journal.name(),
-            place.0
-        ),
+        format!("connection {holder} already delivers to {}", place.0),
         "two secrets would overwrite each other there: choose another place",
     )
     .into()
