@@ -1,91 +1,17 @@
 //! The record of a connection: its secrets, its rotations and their states, its deliveries and
 //! clean-ups. What the store keeps, and all that `plan` decides by. It holds no secret value.
 
-use std::fmt;
-use std::str::FromStr;
+mod name;
+mod rotation;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
-use ulid::Ulid;
 
-use crate::connection::{ConnectionName, Declared, Overlap};
+use crate::connection::{ConnectionName, Declared};
 use crate::entra::{KeyId, ObjectId};
 
-/// One store: made by `init`, kept in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct InstanceId(pub Ulid);
-
-/// One rotation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RotationId(pub Ulid);
-
-impl fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for RotationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The name of one `addPassword` call, and the display name of the secret that it makes:
-/// `keywheel/<instance>/<attempt>`. By it a secret is found whose answer was lost (P4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AttemptName {
-    /// Who made it.
-    pub instance: InstanceId,
-    /// Which call it was.
-    pub attempt: Ulid,
-}
-
-/// A display name that Keywheel did not make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a display name of Keywheel's")]
-pub struct NotOurs;
-
-impl FromStr for AttemptName {
-    type Err = NotOurs;
-    fn from_str(text: &str) -> Result<Self, NotOurs> {
-        let mut parts = text.split('/');
-        let (Some("keywheel"), Some(instance), Some(attempt), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(NotOurs);
-        };
-        let ulid = |text: &str| Ulid::from_string(text).map_err(|_| NotOurs);
-        Ok(Self {
-            instance: InstanceId(ulid(instance)?),
-            attempt: ulid(attempt)?,
-        })
-    }
-}
-
-impl fmt::Display for AttemptName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "keywheel/{}/{}", self.instance, self.attempt)
-    }
-}
-
-impl TryFrom<String> for AttemptName {
-    type Error = NotOurs;
-    fn try_from(text: String) -> Result<Self, NotOurs> {
-        text.parse()
-    }
-}
-
-impl From<AttemptName> for String {
-    fn from(name: AttemptName) -> Self {
-        name.to_string()
-    }
-}
-
-/// A connection's row number in the store: never given to another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ConnectionId(pub i64);
+pub use name::{AttemptName, ConnectionId, InstanceId, NotOurs, RotationId};
+pub use rotation::{Absence, Outcome, Rotation, State, Trigger};
 
 /// All that the store knows of one connection, but for the values of its secrets.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,11 +71,20 @@ impl Journal {
             .find(|delivery| delivery.destination == destination)
     }
 
-    /// The one rotation that stands before `promoted`, a blocked one included.
+    /// The rotation that stands before `promoted`, a blocked one included; of several the one that
+    /// is not being abandoned.
     pub fn unpromoted(&self) -> Option<&Rotation> {
-        self.rotations
-            .iter()
-            .find(|rotation| rotation.state.effective().is_unpromoted())
+        let first = |wanted: fn(&State) -> bool| {
+            let mut rotations = self.rotations.iter();
+            rotations.find(|rotation| wanted(rotation.state.effective()))
+        };
+        first(State::may_be_promoted).or_else(|| first(State::is_unpromoted))
+    }
+
+    /// The rotation that was abandoned last, where another is to follow it.
+    pub fn abandoned(&self) -> Option<&Rotation> {
+        let mut rotations = self.rotations.iter().rev();
+        rotations.find(|rotation| rotation.state == State::Abandoned)
     }
 }
 
@@ -198,230 +133,6 @@ pub enum Origin {
     Adopted,
     /// Made by a rotation of ours.
     Minted,
-}
-
-/// Why a rotation was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trigger {
-    /// It was due, at this time.
-    Due(DateTime<Utc>),
-    /// Somebody asked.
-    Manual,
-}
-
-/// One pass from *intended* to *completed*.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rotation {
-    /// Its ID.
-    pub id: RotationId,
-    /// Why.
-    pub trigger: Trigger,
-    /// When it was intended.
-    pub started_at: DateTime<Utc>,
-    /// What its overlap will be.
-    pub overlap: Overlap,
-    /// Where it stands.
-    pub state: State,
-    /// When the step that is next may be tried again.
-    pub retry: Retry,
-}
-
-/// The states of a rotation, and what each one holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum State {
-    /// A name is committed. While `outcome` is unknown, no other call may be made.
-    Intended {
-        /// The last attempt.
-        attempt: AttemptName,
-        /// What became of it.
-        outcome: Outcome,
-    },
-    /// The new secret is sealed and committed; it is being proved.
-    Minted {
-        /// The new secret.
-        new: KeyId,
-        /// When it was committed: `give_up` counts from here.
-        minted_at: DateTime<Utc>,
-    },
-    /// N fresh tokens in a row were issued for it.
-    Verified {
-        /// The new secret.
-        new: KeyId,
-    },
-    /// It is current; no destination has been tried.
-    Promoted {
-        /// The new secret.
-        new: KeyId,
-        /// The one that it replaced.
-        old: KeyId,
-    },
-    /// A required destination has not taken it yet.
-    Delivering {
-        /// The new secret.
-        new: KeyId,
-        /// The one that it replaced.
-        old: KeyId,
-    },
-    /// Every required destination holds it.
-    Overlapping {
-        /// The new secret.
-        new: KeyId,
-        /// The one that it replaced.
-        old: KeyId,
-        /// `None`: just before the next rotation adds its secret.
-        revoke_at: Option<DateTime<Utc>>,
-    },
-    /// The last look agreed: the old secret is being removed.
-    Revoking {
-        /// The new secret.
-        new: KeyId,
-        /// The one that goes.
-        old: KeyId,
-    },
-    /// Only the current secret of ours is left.
-    Completed {
-        /// The new secret.
-        new: KeyId,
-        /// The one that it replaced, and that is gone.
-        old: KeyId,
-    },
-    /// The pending secret will never be used, and is being removed.
-    Abandoning {
-        /// The one that goes.
-        new: KeyId,
-    },
-    /// It is gone; the old secret was never touched.
-    Abandoned,
-    /// A person must act.
-    Blocked {
-        /// Why: the same code, message and remedy as `retry.last`.
-        since: DateTime<Utc>,
-        /// The state that was interrupted.
-        interrupted: Box<State>,
-    },
-}
-
-/// What became of an `addPassword` call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "kebab-case")]
-pub enum Outcome {
-    /// It may have been sent, and may have taken effect: the name is looked for.
-    Unknown {
-        /// The absent reads so far.
-        absence: Absence,
-    },
-    /// It was never sent, was refused, or is reliably absent: another may be made.
-    NotMade,
-    /// It took effect and its value is lost; its Key ID is among the removals.
-    Orphaned {
-        /// The secret that nobody holds.
-        key_id: KeyId,
-    },
-}
-
-/// Reads in a row that did not list what was looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Absence {
-    /// How many.
-    pub reads: u32,
-    /// The first of them.
-    pub since: Option<DateTime<Utc>>,
-    /// The last of them.
-    pub last: Option<DateTime<Utc>>,
-}
-
-impl Absence {
-    /// One more read that did not list it.
-    #[must_use]
-    pub fn read_absent(self, now: DateTime<Utc>) -> Self {
-        Self {
-            reads: self.reads.saturating_add(1),
-            since: self.since.or(Some(now)),
-            last: Some(now),
-        }
-    }
-
-    /// A read that did list it: what came before proves nothing.
-    #[must_use]
-    pub fn read_present(now: DateTime<Utc>) -> Self {
-        Self {
-            reads: 0,
-            since: None,
-            last: Some(now),
-        }
-    }
-}
-
-impl State {
-    /// The state, or the one that `blocked` interrupted.
-    pub fn effective(&self) -> &State {
-        match self {
-            Self::Blocked { interrupted, .. } => interrupted.effective(),
-            state => state,
-        }
-    }
-
-    /// Whether the rotation has not reached `promoted` (and still may).
-    pub fn is_unpromoted(&self) -> bool {
-        matches!(
-            self,
-            Self::Intended { .. }
-                | Self::Minted { .. }
-                | Self::Verified { .. }
-                | Self::Abandoning { .. }
-        )
-    }
-
-    /// Whether nothing comes after it.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Completed { .. } | Self::Abandoned)
-    }
-
-    /// The name as documents and scripts spell it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Intended { .. } => "intended",
-            Self::Minted { .. } => "minted",
-            Self::Verified { .. } => "verified",
-            Self::Promoted { .. } => "promoted",
-            Self::Delivering { .. } => "delivering",
-            Self::Overlapping { .. } => "overlapping",
-            Self::Revoking { .. } => "revoking",
-            Self::Completed { .. } => "completed",
-            Self::Abandoning { .. } => "abandoning",
-            Self::Abandoned => "abandoned",
-            Self::Blocked { .. } => "blocked",
-        }
-    }
-
-    /// The new secret, once there is one.
-    pub fn new_key(&self) -> Option<KeyId> {
-        match self.effective() {
-            Self::Minted { new, .. }
-            | Self::Verified { new }
-            | Self::Promoted { new, .. }
-            | Self::Delivering { new, .. }
-            | Self::Overlapping { new, .. }
-            | Self::Revoking { new, .. }
-            | Self::Completed { new, .. }
-            | Self::Abandoning { new } => Some(*new),
-            _ => None,
-        }
-    }
-
-    /// The secret that was replaced, from `promoted` on.
-    pub fn old_key(&self) -> Option<KeyId> {
-        match self.effective() {
-            Self::Promoted { old, .. }
-            | Self::Delivering { old, .. }
-            | Self::Overlapping { old, .. }
-            | Self::Revoking { old, .. }
-            | Self::Completed { old, .. } => Some(*old),
-            _ => None,
-        }
-    }
 }
 
 /// Where the retry ladder stands.
@@ -491,6 +202,21 @@ pub struct Watch {
     pub since: DateTime<Utc>,
     /// When it is looked for next.
     pub next_look: DateTime<Utc>,
+    /// Its own backoff.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+impl Watch {
+    /// A name to look for from `first_look` on.
+    pub fn new(attempt: AttemptName, since: DateTime<Utc>, first_look: DateTime<Utc>) -> Self {
+        Self {
+            attempt,
+            since,
+            next_look: first_look,
+            retry: Retry::default(),
+        }
+    }
 }
 
 /// Who asked, as far as the host can tell.
@@ -519,26 +245,8 @@ pub struct Event {
     pub rotation_id: Option<RotationId>,
     /// To which secret.
     pub key_id: Option<KeyId>,
-    /// `ok`, or an error's code.
+    /// `ok`, an error's code, or the display name that was given up.
     pub result: String,
     /// Of the call that did it.
     pub client_request_id: Option<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_attempt_name_is_read_back_and_nothing_else_is() {
-        let name = AttemptName {
-            instance: InstanceId(Ulid(7)),
-            attempt: Ulid(9),
-        };
-        assert_eq!(name.to_string().parse::<AttemptName>().unwrap(), name);
-        for foreign in ["", "keywheel", "keywheel/x/y", "rotator 2026-11"] {
-            assert!(foreign.parse::<AttemptName>().is_err(), "{foreign}");
-        }
-        assert!(format!("{name}/more").parse::<AttemptName>().is_err());
-    }
 }

@@ -14,7 +14,8 @@
 //! | [`sandbox`] | an Entra tenant that runs in the process |
 //! | [`schedule`] | when the next rotation is due (pure) |
 //! | [`clock`] | time as a parameter |
-//! | [`secret_file`], [`text`], [`wording`] | what others wrote, read and shown with care |
+//! | [`secret_file`], [`text`] | what others wrote, read and shown with care |
+//! | [`wording`] | phrases for people |
 //! | [`process`], [`crash`] | what is told to the operating system; where crash tests end a run |
 //!
 //! Arrows run one way: what stands above knows what stands below, never the reverse.

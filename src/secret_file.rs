@@ -1,7 +1,7 @@
 //! Reading a client secret that somebody put into a file or typed.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::wording::shown_path;
+use crate::text::shown_path;
 
 /// Entra's secrets have 40 characters; nothing that is longer than this is one.
 const LONGEST: u64 = 1024;
@@ -32,8 +32,29 @@ pub enum SecretFault {
     /// The Secret ID was pasted.
     #[error("that is a Key ID (\"Secret ID\" in the portal), not a secret; give the \"Value\"")]
     KeyId,
+    /// There is no such file.
+    #[error(
+        "there is no secret file {}; mend the path, or put the secret's value there with mode 0600",
+        shown_path(path)
+    )]
+    Missing {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is a folder.
+    #[error(
+        "the secret file {} is a folder; name the file in it that holds the secret",
+        shown_path(path)
+    )]
+    Folder {
+        /// Which.
+        path: PathBuf,
+    },
     /// The file can't be read.
-    #[error("the secret file {} can't be read: {reason}", shown_path(path))]
+    #[error(
+        "the secret file {} can't be read: {reason}; let the user that runs this read it",
+        shown_path(path)
+    )]
     Unreadable {
         /// Which.
         path: PathBuf,
@@ -61,12 +82,23 @@ pub enum SecretFault {
 
 /// Reads a secret from a file that only its owner and its group can read.
 pub fn read(path: &Path) -> Result<SecretString, SecretFault> {
-    let unreadable = |error: std::io::Error| SecretFault::Unreadable {
-        path: path.to_owned(),
-        reason: error.to_string(),
+    let unreadable = |error: std::io::Error| {
+        let path = path.to_owned();
+        match error.kind() {
+            ErrorKind::NotFound => SecretFault::Missing { path },
+            _ => SecretFault::Unreadable {
+                path,
+                reason: error.to_string(),
+            },
+        }
     };
     let mut file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(SecretFault::Folder {
+            path: path.to_owned(),
+        });
+    }
     // A pipe, such as <(…) of a shell, has an owner and nobody else at its other end.
     if metadata.is_file() && metadata.permissions().mode() & 0o007 != 0 {
         return Err(SecretFault::Exposed {

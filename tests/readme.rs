@@ -74,17 +74,16 @@ async fn a_first_rotation_goes_as_the_readme_says() {
          [verification]\nspacing = \"0s\"\n\
          [graph]\nmutation_spacing = \"0s\"\nabsence_window = \"100ms\"\n"
     );
-    fs::write(folder.path().join("keywheel.toml"), settings).unwrap();
+    let config = folder.path().join("keywheel.toml");
+    fs::write(&config, settings).unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
     let pasted = folder.path().join("pasted.secret");
     fs::write(&pasted, app.keys[0].value.expose_secret()).unwrap();
     fs::set_permissions(&pasted, fs::Permissions::from_mode(0o600)).unwrap();
     let ids = [
         ("TENANT_ID", tenant.to_string()),
         ("CLIENT_ID", app.client_id.to_string()),
-        (
-            "KEYWHEEL_CONFIG",
-            folder.path().join("keywheel.toml").display().to_string(),
-        ),
+        ("KEYWHEEL_CONFIG", config.display().to_string()),
     ];
     let steps = blocks("A first rotation");
     assert_eq!(steps.len(), 3, "adopt, rotate, revoke");

@@ -1,5 +1,6 @@
 //! A sandbox, and a store with connections that are adopted and due for their first rotation.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use keywheel::journal::Actor;
 use keywheel::rotation::adopt::Candidate;
 use keywheel::rotation::advance::{Engine, Tokens};
 use keywheel::rotation::observe::Unobserved;
+use keywheel::rotation::stopping::Stopping;
 use keywheel::sandbox::{NewApplication, Options, Registered, Sandbox};
 use keywheel::settings::Settings;
 use keywheel::store::{Keys, SqliteStore, Store, master_key};
@@ -121,6 +123,7 @@ impl World {
             },
             observer: Arc::new(Unobserved),
             tokens: Tokens::default(),
+            stopping: Stopping::default(),
         }
     }
 
@@ -132,6 +135,8 @@ impl World {
              [[cloud]]\nname = \"lab\"\nlogin = \"{url}\"\ngraph = \"{url}\"\n"
         );
         std::fs::write(self.config(), text).expect("a file of settings");
+        std::fs::set_permissions(self.config(), PermissionsExt::from_mode(0o640))
+            .expect("a mode that keeps others out");
         std::fs::create_dir(self.folder.path().join("secrets")).expect("a folder for the secrets");
         Settings::load(&self.config()).expect("settings")
     }

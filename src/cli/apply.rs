@@ -1,18 +1,20 @@
 //! `apply`: makes the connections as a file declares them.
 
 mod difference;
+mod mistake;
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::Serialize;
 
 use super::args;
 use super::confirm::confirm;
-use super::connection::{add, declare, edit, remove};
+use super::connection::{add, edit, remove};
 use super::context::Context;
 use super::exit::{Complaint, ErrorBody, Exit};
-use super::output::{Form, Output, table};
+use super::output::{Form, Output, instant, table};
 use super::progress::Progress;
 use super::rotate::busy;
 use super::secret_input;
@@ -23,6 +25,7 @@ use crate::rotation::advance::Engine;
 use crate::settings::declare::{Declaration, Manifest};
 use crate::wording::listed;
 use difference::Difference;
+use mistake::Mistake;
 
 /// What is to be done with one connection.
 enum Task {
@@ -64,7 +67,7 @@ pub(super) async fn run(
         .into_iter()
         .filter(|journal| journal.removed_at.is_none())
         .collect();
-    let items = plan(&context, manifest, &kept, args.prune)?;
+    let items = plan(manifest, &kept, args.prune, context.clock.now()).await?;
     if args.dry_run {
         let views: Vec<ItemView> = items.into_iter().map(Item::forecast).collect();
         output.data(&views, || rows(&views));
@@ -98,13 +101,13 @@ pub(super) async fn run(
 /// What is to be done, in the order in which it is done: what goes makes room for what comes.
 ///
 /// All that is wrong with any connection is found before the first is touched (I6).
-fn plan(
-    context: &Context,
+async fn plan(
     manifest: Manifest,
     kept: &[Journal],
     prune: bool,
+    now: DateTime<Utc>,
 ) -> Result<Vec<Item>, Complaint> {
-    let mut faults: Vec<Complaint> = Vec::new();
+    let mut mistakes: Vec<Mistake> = Vec::new();
     let mut items = Vec::new();
     if prune {
         let is_declared = |journal: &&Journal| {
@@ -123,40 +126,40 @@ fn plan(
     }
     let mut added = Vec::new();
     for declaration in manifest.connections {
-        let name = declaration.declared.name.clone();
-        if let Err(fault) = declare::check(&context.settings, &declaration.declared) {
-            faults.push(fault);
-            continue;
-        }
-        match kept.iter().find(|journal| *journal.name() == name) {
-            Some(journal) => match changed(&journal.declared, declaration.declared) {
-                Ok(item) => items.push(item),
-                Err(fault) => faults.push(fault),
-            },
-            None => match new(declaration) {
-                Ok(item) => added.push(item),
-                Err(fault) => faults.push(fault),
-            },
+        let name = &declaration.declared.name;
+        let before = kept.iter().find(|journal| journal.name() == name);
+        let before = before.map(|journal| &journal.declared);
+        mistakes.extend(mistake::undeliverable(&declaration, before).await);
+        let (list, item) = match before {
+            Some(before) => (&mut items, changed(before, declaration)),
+            None => (&mut added, new(declaration, now)),
+        };
+        match item {
+            Ok(item) => list.push(item),
+            Err(mistake) => mistakes.push(mistake),
         }
     }
     items.extend(added);
-    together(&faults).map_or(Ok(items), Err)
+    if mistakes.is_empty() {
+        Ok(items)
+    } else {
+        Err(mistake::complaint(&manifest.text, mistakes))
+    }
 }
 
-fn changed(before: &Declared, after: Declared) -> Result<Item, Complaint> {
+fn changed(before: &Declared, after: Declaration) -> Result<Item, Mistake> {
+    let Declaration {
+        declared: after,
+        written,
+        ..
+    } = after;
     let changes = difference::between(before, &after);
     let fixed = changes
         .iter()
         .find(|change| matches!(change.field.as_str(), "tenant_id" | "client_id" | "cloud"));
     if let Some(fixed) = fixed.filter(|_| !same_application(before, &after)) {
-        return Err(Complaint::usage(
-            "immutable",
-            format!(
-                "connection {}: {} can't be changed once it is adopted",
-                before.name, fixed.field
-            ),
-        )
-        .remedy("declare another connection for another application"));
+        let complaint = edit::immutable(&before.name, &fixed.field);
+        return Err(Mistake::new(written.at(&fixed.field), complaint));
     }
     Ok(Item {
         name: before.name.clone(),
@@ -178,18 +181,30 @@ fn same_application(a: &Declared, b: &Declared) -> bool {
     (a.tenant_id, a.client_id, cloud(a)) == (b.tenant_id, b.client_id, cloud(b))
 }
 
-fn new(declaration: Declaration) -> Result<Item, Complaint> {
+fn new(declaration: Declaration, now: DateTime<Utc>) -> Result<Item, Mistake> {
     let name = declaration.declared.name.clone();
+    if let Some(at) = declaration.next_rotation_at.filter(|at| *at <= now) {
+        let over = format!("connection {name}: {} is over", instant(at));
+        return Err(Mistake::new(
+            declaration.written.at("next_rotation_at"),
+            Complaint::usage("usage", over).remedy("give a time to come, or rotate_now"),
+        ));
+    }
+    let wrong = |complaint| Mistake::new(declaration.written.at("secret_file"), complaint);
     let Some(file) = &declaration.secret_file else {
-        return Err(Complaint::usage(
-            "secret-file-needed",
-            format!("connection {name} is new and has no secret_file"),
-        )
-        .remedy("name the file that holds its present secret"));
+        return Err(wrong(
+            Complaint::usage(
+                "secret-file-needed",
+                format!("connection {name} is new and has no secret_file"),
+            )
+            .remedy("name the file that holds its present secret"),
+        ));
     };
-    let secret = secret_input::read(Some(file), name.as_str()).map_err(|complaint| Complaint {
-        message: format!("connection {name}: {}", complaint.message),
-        ..complaint
+    let secret = secret_input::read(Some(file), name.as_str()).map_err(|complaint| {
+        wrong(Complaint {
+            message: format!("connection {name}: {}", complaint.message),
+            ..complaint
+        })
     })?;
     let mut changes = difference::of_new(&declaration.declared);
     if declaration.rotate_now {
@@ -200,19 +215,6 @@ fn new(declaration: Declaration) -> Result<Item, Complaint> {
         task: Task::Add(Box::new(declaration), secret),
         changes,
     })
-}
-
-/// Several as one: nothing was changed for any of them.
-fn together(faults: &[Complaint]) -> Option<Complaint> {
-    let whole = |fault: &Complaint| fault.document().error.message;
-    match faults {
-        [] => None,
-        [one] => Some(one.clone()),
-        several => {
-            let lines: Vec<String> = several.iter().map(whole).collect();
-            Some(Complaint::usage("manifest", lines.join("\n")))
-        }
-    }
 }
 
 impl Item {

@@ -73,9 +73,8 @@ pub(super) async fn restore(
     let key = settings.master_key.clone();
     let connections = blocking(move || {
         SqliteStore::restore(&from, &store, &event("restored"), |fingerprint| {
-            Keys::load(key, fingerprint)
-                .map(drop)
-                .map_err(KeyFault::from)
+            let loaded = Keys::load(key.clone(), fingerprint).map(drop);
+            loaded.map_err(|fault| KeyFault::master_key(fault, &key, Some(fingerprint)))
         })
     })
     .await?

@@ -9,6 +9,7 @@ mod list;
 pub(super) mod remove;
 
 use super::args::{self, ConnectionCommand};
+use super::context::Context;
 use super::exit::{Complaint, Exit};
 use super::output::Output;
 
@@ -17,15 +18,16 @@ pub(super) async fn run(
     command: ConnectionCommand,
     output: Output,
 ) -> Result<Exit, Complaint> {
+    let context = Context::open(&global.config, output)?;
     match command {
-        ConnectionCommand::Add(args) => add::run(global, *args, output).await,
-        ConnectionCommand::List => list::run(global, output).await,
-        ConnectionCommand::Show(args) => list::show(global, &args.name, output).await,
-        ConnectionCommand::Edit(args) => edit::run(global, *args, output).await,
-        ConnectionCommand::Remove(args) => remove::run(global, &args.name, output).await,
-        ConnectionCommand::Restore(args) => remove::restore(global, &args.name, output).await,
-        ConnectionCommand::Pause(args) => hold::pause(global, &args.name, output).await,
-        ConnectionCommand::Resume(args) => hold::resume(global, &args.name, output).await,
-        ConnectionCommand::Export { names } => export::run(global, &names, output).await,
+        ConnectionCommand::Add(args) => add::run(&context, *args).await,
+        ConnectionCommand::List => list::run(&context).await,
+        ConnectionCommand::Show(args) => list::show(&context, &args.name).await,
+        ConnectionCommand::Edit(args) => edit::run(&context, *args).await,
+        ConnectionCommand::Remove(args) => remove::run(global, &context, &args.name).await,
+        ConnectionCommand::Restore(args) => remove::restore(&context, &args.name).await,
+        ConnectionCommand::Pause(args) => hold::pause(&context, &args.name).await,
+        ConnectionCommand::Resume(args) => hold::resume(&context, &args.name).await,
+        ConnectionCommand::Export { names } => export::run(&context, &names).await,
     }
 }

@@ -11,6 +11,7 @@ use crate::entra::{Cloud, Entra};
 use crate::journal::{Actor, Journal};
 use crate::rotation::advance::{Engine, Tokens};
 use crate::rotation::observe::Observer;
+use crate::rotation::stopping::Stopping;
 use crate::settings::{CloudSpec, Settings};
 use crate::store::{Keys, SqliteStore, Store};
 use crate::wording::did_you_mean;
@@ -57,23 +58,54 @@ impl Context {
             actor: actor(),
             observer,
             tokens: Tokens::default(),
+            stopping: Stopping::default(),
         })
     }
 
     /// One connection that there is, or the nearest name.
     pub async fn connection(&self, name: &ConnectionName) -> Result<Journal, Complaint> {
-        if let Some(journal) = self.store.journal(name).await?
-            && journal.removed_at.is_none()
-        {
-            return Ok(journal);
+        match self.store.journal(name).await? {
+            Some(journal) if journal.removed_at.is_none() => Ok(journal),
+            Some(_) => Err(Complaint::usage(
+                "no-such-connection",
+                format!("connection {name} was removed"),
+            )
+            .remedy(format!(
+                "`keywheel connection restore {name}` brings it back"
+            ))),
+            None => Err(self.unknown(name, |removed| !removed).await?),
         }
+    }
+
+    /// One connection that was removed, or the nearest name.
+    pub async fn removed(&self, name: &ConnectionName) -> Result<Journal, Complaint> {
+        match self.store.journal(name).await? {
+            Some(journal) if journal.removed_at.is_some() => Ok(journal),
+            Some(_) => Err(Complaint::usage(
+                "not-removed",
+                format!("connection {name} is not removed, so there is nothing to restore"),
+            )
+            .remedy(format!("`keywheel status {name}` says how it stands"))),
+            None => {
+                let unknown = self.unknown(name, |removed| removed).await?;
+                Err(unknown.remedy("`keywheel history` tells which were removed"))
+            }
+        }
+    }
+
+    /// There is none of that name; one of those that `meant` takes may be.
+    pub async fn unknown(
+        &self,
+        name: &ConnectionName,
+        meant: impl Fn(bool) -> bool,
+    ) -> Result<Complaint, Complaint> {
         let journals = self.store.journals().await?;
         let names = journals
             .iter()
-            .filter(|journal| journal.removed_at.is_none());
+            .filter(|journal| meant(journal.removed_at.is_some()));
         let hint = did_you_mean(name.as_str(), names.map(|journal| journal.name().as_str()));
         let message = format!("there is no connection named {name}{hint}");
-        Err(Complaint::usage("no-such-connection", message)
+        Ok(Complaint::usage("no-such-connection", message)
             .remedy("`keywheel connection list` names them all"))
     }
 
@@ -93,14 +125,7 @@ impl Context {
 
 /// Reads the settings, or says all that is wrong with them.
 pub fn load_settings(config: &Path) -> Result<Settings, Complaint> {
-    Settings::load(config).map_err(|faults| {
-        let complaint = Complaint::usage("settings", faults.to_string());
-        if config.exists() {
-            complaint
-        } else {
-            complaint.remedy("run `keywheel init` to make one, or name another with --config")
-        }
-    })
+    Settings::load(config).map_err(|faults| Complaint::usage("settings", faults.to_string()))
 }
 
 fn read_cloud(spec: &CloudSpec) -> Result<Cloud, Complaint> {

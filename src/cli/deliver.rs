@@ -13,7 +13,7 @@ use super::view::{self, ConnectionView, DestinationView};
 use crate::connection::{ConnectionName, DestinationSpec};
 use crate::journal::Journal;
 use crate::rotation::advance::{Engine, Stop};
-use crate::wording::did_you_mean;
+use crate::wording::hint;
 
 pub(super) async fn run(
     global: &args::Global,
@@ -80,7 +80,7 @@ fn declared(journal: &Journal, to: &str) -> Result<(), Complaint> {
         return Ok(());
     }
     let asked = crate::wording::quoted(to);
-    let hint = did_you_mean(to, names());
+    let hint = hint(to, names());
     Err(Complaint::usage(
         "no-such-destination",
         format!("{} has no destination {asked}{hint}", journal.name()),

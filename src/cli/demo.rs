@@ -1,5 +1,7 @@
 //! `demo`: three rotations for real, over HTTP, against a sandbox in the process.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +116,7 @@ async fn set(output: Output) -> Result<Stage, Complaint> {
     .await?;
     let config = folder.path().join("keywheel.toml");
     std::fs::write(&config, settings(&quick.url(), &slow.url()))
+        .and_then(|()| std::fs::set_permissions(&config, Permissions::from_mode(0o600)))
         .map_err(|e| failed("settings")(e.to_string()))?;
     let settings = super::context::load_settings(&config)?;
     let key = master_key::create(&folder.path().join("master.key"))

@@ -154,7 +154,17 @@ impl From<StoreFault> for Complaint {
 
 impl From<KeyFault> for Complaint {
     fn from(fault: KeyFault) -> Self {
-        Self::usage("master-key", fault.to_string())
+        match fault {
+            KeyFault::Store(fault) => fault.into(),
+            KeyFault::MasterKey { fault, remedy } => Self {
+                remedy,
+                ..Self::usage("master-key", fault.to_string())
+            },
+            KeyFault::Value { .. } => Self::failed("sealed-value", fault.to_string()).remedy(
+                "restore the database from a backup, or give the secret anew with `keywheel \
+                 connection edit NAME --secret-file FILE`",
+            ),
+        }
     }
 }
 
@@ -163,6 +173,10 @@ impl From<AdvanceFault> for Complaint {
         match fault {
             AdvanceFault::Store(fault) => fault.into(),
             AdvanceFault::Keys(fault) => fault.into(),
+            AdvanceFault::Interrupted => Self {
+                exit: Exit::RetryScheduled,
+                ..Self::failed("interrupted", fault.to_string())
+            },
             AdvanceFault::Unknown { .. } => Self::usage("no-such-connection", fault.to_string()),
             AdvanceFault::Settings { .. } => Self::usage("settings", fault.to_string()),
             AdvanceFault::NotKept { .. } => Self::failed("not-kept", fault.to_string()),

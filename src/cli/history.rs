@@ -61,7 +61,7 @@ pub(super) async fn run(
         && events.is_empty()
         && context.store.journal(name).await?.is_none()
     {
-        context.connection(name).await?;
+        return Err(context.unknown(name, |_| true).await?);
     }
     if events.is_empty() {
         output.note("nothing is recorded");

@@ -15,6 +15,9 @@ use super::output::{Form, Output};
 use crate::settings::{MasterKeySource, Settings, host_timezone, template};
 use crate::store::{Fingerprint, KeyFault, Keys, MasterKeyFault, SqliteStore, master_key};
 
+/// Of a new settings file.
+const SETTINGS_MODE: u32 = 0o640;
+
 /// What `init` prints with `-o json`; none of its fields is renamed.
 #[derive(Debug, Serialize)]
 struct Made {
@@ -89,7 +92,7 @@ impl Standing {
         let MasterKeySource::File(key) = &settings.master_key else {
             // Such a key is not made here: it must be there before its database is.
             if !store {
-                master_key::load_any(&settings.master_key).map_err(KeyFault::from)?;
+                load_new(&settings.master_key)?;
             }
             return Ok(if store { Self::Whole } else { Self::Nothing });
         };
@@ -181,12 +184,12 @@ fn draft(config: &Path, state_dir: Option<&Path>) -> Result<NamedTempFile, Compl
     Ok(draft)
 }
 
-/// They hold no secret, and a service reads them as another user.
+/// Others need not know where secrets are; a group that is given the file may read it.
 fn keep(draft: NamedTempFile, config: &Path) -> Result<(), Complaint> {
     let unwritten = |error: std::io::Error| cannot_make(config, &error);
     draft
         .as_file()
-        .set_permissions(Permissions::from_mode(0o644))
+        .set_permissions(Permissions::from_mode(SETTINGS_MODE))
         .map_err(unwritten)?;
     draft.as_file().sync_all().map_err(unwritten)?;
     draft
@@ -198,8 +201,7 @@ fn keep(draft: NamedTempFile, config: &Path) -> Result<(), Complaint> {
 /// The fingerprint of the key that the new database is sealed with, and whether it was made.
 fn key(settings: &Settings) -> Result<(Fingerprint, bool), Complaint> {
     let MasterKeySource::File(path) = &settings.master_key else {
-        let key = master_key::load_any(&settings.master_key).map_err(KeyFault::from)?;
-        return Ok((key.fingerprint(), false));
+        return Ok((load_new(&settings.master_key)?, false));
     };
     if let Some(folder) = path.parent() {
         DirBuilder::new()
@@ -213,7 +215,15 @@ fn key(settings: &Settings) -> Result<(Fingerprint, bool), Complaint> {
         Err(fault @ MasterKeyFault::Io { .. }) => {
             Err(Complaint::failed("master-key", fault.to_string()))
         }
-        Err(fault) => Err(KeyFault::from(fault).into()),
+        Err(fault) => Err(KeyFault::master_key(fault, &settings.master_key, None).into()),
+    }
+}
+
+/// The fingerprint of a key that is not made here.
+fn load_new(source: &MasterKeySource) -> Result<Fingerprint, Complaint> {
+    match master_key::load_any(source) {
+        Ok(key) => Ok(key.fingerprint()),
+        Err(fault) => Err(KeyFault::master_key(fault, source, None).into()),
     }
 }
 

@@ -8,6 +8,7 @@ use super::exit::{Complaint, Exit};
 use super::output::Output;
 use crate::journal::Event;
 use crate::settings::MasterKeySource;
+use crate::store::KeyFault;
 use crate::store::master_key::change::{ChangeFault, change};
 
 /// What `master-key rotate` prints.
@@ -33,7 +34,10 @@ pub(super) async fn run(
     };
     output.note("sealing everything anew; whatever runs meanwhile goes on with the new key");
     let store = &*context.store;
-    let resealed = change(store, &path).await?;
+    let resealed = match change(store, &path).await {
+        Ok(resealed) => resealed,
+        Err(fault) => return Err(refused(fault, &context).await),
+    };
     store.record(event(&context)).await?;
     let changed = Changed {
         resealed,
@@ -92,17 +96,18 @@ fn by_hand(place: &str, back: &str) -> Complaint {
     ))
 }
 
-impl From<ChangeFault> for Complaint {
-    fn from(fault: ChangeFault) -> Self {
-        match fault {
-            ChangeFault::MasterKey(fault) => Self::usage("master-key", fault.to_string()),
-            ChangeFault::Store(fault) => fault.into(),
-            ChangeFault::Busy => Self {
-                code: "busy".to_owned(),
-                message: fault.to_string(),
-                remedy: Some("nothing was changed; try again in a moment".to_owned()),
-                exit: Exit::Busy,
-            },
+async fn refused(fault: ChangeFault, context: &Context) -> Complaint {
+    match fault {
+        ChangeFault::MasterKey(fault) => {
+            let store = context.store.fingerprint().await.ok();
+            KeyFault::master_key(fault, &context.settings.master_key, store).into()
         }
+        ChangeFault::Store(fault) => fault.into(),
+        ChangeFault::Busy => Complaint {
+            code: "busy".to_owned(),
+            message: fault.to_string(),
+            remedy: Some("nothing was changed; try again in a moment".to_owned()),
+            exit: Exit::Busy,
+        },
     }
 }

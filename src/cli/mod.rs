@@ -10,6 +10,7 @@
 //! | `view` | a connection as `show`, `list` and `status` print it |
 //! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
 //! | `secret_input` | a client secret from a file, standard input or a prompt |
+//! | `prompt` | a prompt that does not show what is typed |
 //! | `progress` | what a person sees while a rotation goes on |
 //! | the rest | a file for each command |
 
@@ -29,6 +30,7 @@ mod master_key;
 mod orphans;
 mod output;
 mod progress;
+mod prompt;
 mod revoke;
 mod rotate;
 mod rotation_view;
@@ -72,7 +74,10 @@ async fn command(cli: Cli, output: Output) -> Result<Exit, Complaint> {
     match cli.command {
         Command::Init(args) => init::run(&global, args, output).await,
         Command::Connection(command) => connection::run(&global, command, output).await,
-        Command::Adopt(args) => connection::add::run(&global, *args, output).await,
+        Command::Adopt(args) => {
+            let context = context::Context::open(&global.config, output)?;
+            connection::add::run(&context, *args).await
+        }
         Command::Apply(args) => apply::run(&global, args, output).await,
         Command::Rotate(args) => rotate::run(&global, args, output).await,
         Command::Revoke(args) => revoke::run(&global, args, output).await,
@@ -105,7 +110,7 @@ fn without_secrets(mut error: clap::Error) -> clap::Error {
         let Some(ContextValue::String(given)) = error.get(kind) else {
             continue;
         };
-        let shown = crate::wording::shown(given);
+        let shown = crate::text::shown(given);
         if shown != *given {
             error.insert(kind, ContextValue::String(shown));
             // It repeats it, too.

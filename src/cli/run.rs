@@ -97,7 +97,12 @@ impl SettingsFile {
         let timeout = context.settings.graph.request_timeout.0;
         let entra = running.entra.reconfigured(context.clouds()?, timeout);
         let engine = context.engine(running.observer.clone()).await?;
-        Ok(Engine { entra, ..engine })
+        let stopping = running.stopping.clone();
+        Ok(Engine {
+            entra,
+            stopping,
+            ..engine
+        })
     }
 }
 

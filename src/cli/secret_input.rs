@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use secrecy::SecretString;
-use zeroize::Zeroizing;
 
 use super::exit::Complaint;
+use super::prompt;
 use crate::secret_file::{self, SecretFault};
 
 /// From `file`, else from standard input, else from a prompt on a terminal.
@@ -16,9 +16,14 @@ pub(super) fn read(file: Option<&Path>, whose: &str) -> Result<SecretString, Com
         Some(path) => secret_file::read(path),
         None if !stdin.is_terminal() => secret_file::read_from(&mut stdin.lock()),
         None => {
-            let typed = rpassword::prompt_password(format!("Secret of {whose} (not shown): "))
-                .map(Zeroizing::new)
-                .map_err(|error| Complaint::failed("stdin", error.to_string()))?;
+            let question = format!("Secret of {whose} (not shown): ");
+            let typed = prompt::hidden_line(&question).map_err(|error| {
+                Complaint::usage(
+                    "terminal",
+                    format!("the secret can't be asked for: {error}"),
+                )
+                .remedy("write it to standard input, or name --secret-file")
+            })?;
             secret_file::parse(&typed)
         }
     };

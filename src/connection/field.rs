@@ -7,7 +7,8 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::{NotAName, Overlap, is_name};
 use crate::clock::{Span, whole_seconds};
-use crate::wording::{harmless, nearest_few, quoted};
+use crate::text::harmless_chars;
+use crate::wording::{nearest_few, quoted};
 
 /// What `interval_days` may be.
 pub const INTERVAL_DAYS: RangeInclusive<u32> = 1..=3650;
@@ -161,7 +162,7 @@ pub fn variable(text: &str) -> Result<String, String> {
 }
 
 fn clean(fault: &impl ToString) -> String {
-    harmless(&fault.to_string()).map(|(_, c)| c).collect()
+    harmless_chars(&fault.to_string()).map(|(_, c)| c).collect()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use self::fault::FileFault;
 use super::atomic::{Attributes, Existing, Folder, LockedFolder, ReadError, ReplaceError};
 use super::format::{Format, FormatFault};
 use super::reload::{Reload, ReloadFault};
-use super::{Destination, DestinationFault, Parcel, Place};
+use super::{Destination, DestinationFault, Obstacle, Parcel, Place};
 use crate::connection::FileSpec;
 
 /// How often the lock is tried, and how long is waited in between: ten seconds altogether.
@@ -92,13 +92,15 @@ impl Destination for FileDestination {
         self.target.place()
     }
 
-    async fn check(&self) -> Result<(), DestinationFault> {
-        self.blocking(Target::check).await?;
+    async fn obstacles(&self) -> Vec<Obstacle> {
+        let target = self.blocking(|target| Ok(target.obstacles())).await;
+        let mut found = target.unwrap_or_else(|fault| vec![obstacle("path", fault)]);
         if let Some(reload) = self.reload.clone() {
             let located = tokio::task::spawn_blocking(move || reload.locate().map(drop)).await;
-            located.unwrap_or(Err(ReloadFault::Interrupted))?;
+            let located = located.unwrap_or(Err(ReloadFault::Interrupted));
+            found.extend(located.err().map(|fault| obstacle("reload", fault)));
         }
-        Ok(())
+        found
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Result<(), DestinationFault> {
@@ -163,17 +165,52 @@ impl Target {
     }
 
     /// All that can be found out without a trace.
-    fn check(&self) -> Result<(), FileFault> {
+    fn obstacles(&self) -> Vec<Obstacle> {
+        let owner = self.owner.as_deref().map(user_number);
+        let group = self.group.as_deref().map(group_number);
+        let mut found: Vec<Obstacle> = [("owner", owner), ("group", group)]
+            .into_iter()
+            .filter_map(|(key, number)| Some(obstacle(key, number?.err()?)))
+            .collect();
+        match self.look() {
+            Err(fault) => found.push(obstacle("path", fault)),
+            // Whom a file can't be given to can't be tried either.
+            Ok(_) if !found.is_empty() => {}
+            Ok((folder, existing)) => {
+                let attributes = self.attributes(existing.as_ref());
+                let probed = attributes.and_then(|attributes| {
+                    folder
+                        .probe(attributes)
+                        .map_err(|error| self.fault_replace(error))
+                });
+                found.extend(
+                    probed
+                        .err()
+                        .map(|fault| obstacle(self.key_of(&fault), fault)),
+                );
+            }
+        }
+        found
+    }
+
+    /// The folder, and the file in it where there is one that may be replaced.
+    fn look(&self) -> Result<(Folder, Option<Existing>), FileFault> {
         let folder = self.open_folder()?;
         let existing = self.read(&folder)?;
         self.refuse_strangers(&folder, existing.as_ref())?;
         self.format
             .check(existing.as_ref().map(|file| file.bytes.as_slice()))
             .map_err(|fault| self.fault_format(fault))?;
-        let attributes = self.attributes(existing.as_ref())?;
-        folder
-            .probe(attributes)
-            .map_err(|error| self.fault_replace(error))
+        Ok((folder, existing))
+    }
+
+    /// The key of the declaration that a fault of trying comes from.
+    fn key_of(&self, fault: &FileFault) -> &'static str {
+        match fault {
+            FileFault::Ownership { .. } if self.owner.is_some() => "owner",
+            FileFault::Ownership { .. } if self.group.is_some() => "group",
+            _ => "path",
+        }
     }
 
     fn holds(&self, parcel: &Parcel) -> Result<bool, FileFault> {
@@ -319,31 +356,24 @@ fn parse_mode(text: &str) -> Option<u32> {
 }
 
 fn user_number(name: &str) -> Result<u32, FileFault> {
-    let found = match name.parse() {
-        Ok(number) => Some(number),
-        Err(_) => nix::unistd::User::from_name(name)
-            .ok()
-            .flatten()
-            .map(|user| user.uid.as_raw()),
-    };
-    found.ok_or_else(|| FileFault::Unknown {
-        what: "user",
-        name: name.to_owned(),
-    })
+    let found = || nix::unistd::User::from_name(name).ok().flatten();
+    let number = name.parse().ok();
+    number
+        .or_else(|| found().map(|user| user.uid.as_raw()))
+        .ok_or_else(|| FileFault::unknown("user", name, "/etc/passwd"))
 }
 
 fn group_number(name: &str) -> Result<u32, FileFault> {
-    let found = match name.parse() {
-        Ok(number) => Some(number),
-        Err(_) => nix::unistd::Group::from_name(name)
-            .ok()
-            .flatten()
-            .map(|group| group.gid.as_raw()),
-    };
-    found.ok_or_else(|| FileFault::Unknown {
-        what: "group",
-        name: name.to_owned(),
-    })
+    let found = || nix::unistd::Group::from_name(name).ok().flatten();
+    let number = name.parse().ok();
+    number
+        .or_else(|| found().map(|group| group.gid.as_raw()))
+        .ok_or_else(|| FileFault::unknown("group", name, "/etc/group"))
+}
+
+fn obstacle(key: &'static str, fault: impl Into<DestinationFault>) -> Obstacle {
+    let fault = fault.into();
+    Obstacle { key, fault }
 }
 
 #[cfg(test)]

@@ -89,14 +89,44 @@ pub struct DestinationFault {
     pub remedy: String,
 }
 
+/// What is in the way of a delivery before there was any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// The key of the declaration that it comes from.
+    pub key: &'static str,
+    /// What is wrong, and what to do.
+    pub fault: DestinationFault,
+}
+
+/// Everything that is in the way of delivering to `spec`; nothing is changed there (C9).
+pub async fn obstacles(spec: &DestinationSpec) -> Vec<Obstacle> {
+    match open(spec) {
+        Ok(destination) => destination.obstacles().await,
+        Err(fault) => {
+            let key = if fault.code == "reload-invalid" {
+                "reload"
+            } else {
+                "path"
+            };
+            vec![Obstacle { key, fault }]
+        }
+    }
+}
+
 /// A place that a new secret is delivered to.
 #[async_trait]
 pub trait Destination: Send + Sync + fmt::Debug {
     /// For finding two that write to the same one.
     fn place(&self) -> Place;
 
-    /// Finds out, without changing anything there, whether it can be written (C9).
-    async fn check(&self) -> Result<(), DestinationFault>;
+    /// Finds out, without changing anything there, all that keeps it from being written (C9).
+    async fn obstacles(&self) -> Vec<Obstacle>;
+
+    /// As [`Destination::obstacles`], for those whom one is enough.
+    async fn check(&self) -> Result<(), DestinationFault> {
+        let first = self.obstacles().await.into_iter().next();
+        first.map_or(Ok(()), |obstacle| Err(obstacle.fault))
+    }
 
     /// Hands the secret over and reads it back; `Ok` means that it was taken, its reload command
     /// included. Doing it again is harmless.

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use crate::text::steers;
+
 /// As much of a foreign text as an error repeats.
 const LONGEST: usize = 400;
 
 /// `text` without control characters and runs of white space.
 pub(super) fn flattened(text: &str) -> String {
-    let spaced = text.replace(|c| !is_harmless(c), " ");
+    let spaced = text.replace(steers, " ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     words.join(" ")
 }
@@ -25,14 +27,8 @@ pub(super) fn one_line(text: &str) -> String {
 pub(super) fn path(path: &Path) -> String {
     path.to_string_lossy()
         .chars()
-        .map(|c| if is_harmless(c) { c } else { '\u{fffd}' })
+        .map(|c| if steers(c) { '\u{fffd}' } else { c })
         .collect()
-}
-
-/// Neither a control character nor one that turns the direction of a line.
-fn is_harmless(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `text` without the secret, and without any part of it that is long enough to matter.

@@ -1,5 +1,7 @@
 //! What goes wrong with Entra, classified once, where it arrives.
 
+mod message;
+
 use std::time::Duration;
 
 use uuid::Uuid;

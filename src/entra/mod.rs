@@ -12,7 +12,6 @@ mod permission;
 mod throttle;
 mod token;
 mod wire;
-mod wording;
 
 use chrono::{DateTime, Utc};
 

@@ -1,6 +1,7 @@
 //! Taking over a secret that somebody made: everything is checked before the first change.
 
-use std::time::Duration;
+mod examine;
+mod places;
 
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
@@ -9,13 +10,11 @@ use super::advance::Engine;
 use super::timetable::Timetable;
 use super::trouble::{AdvanceFault, Halt, Trouble};
 use crate::connection::{ConnectionName, Declared, Policy};
-use crate::destination::{self, Place};
-use crate::entra::{
-    AppRef, Application, Fault, FaultKind, KeyId, MayWrite, ObjectId, Operation, Password, Token,
-};
-use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Origin, Role, Secret};
-use crate::settings::IdentityKind;
+use crate::entra::{KeyId, ObjectId, Password};
+use crate::journal::{ConnectionId, Event, Origin, Role, Secret};
 use crate::store::Adoption;
+
+pub(super) use examine::other_instance;
 
 /// What a person gives to be adopted.
 #[derive(Debug)]
@@ -91,16 +90,6 @@ impl From<crate::store::StoreFault> for AdoptFault {
     fn from(fault: crate::store::StoreFault) -> Self {
         Self::Engine(fault.into())
     }
-}
-
-/// What the checks found.
-#[derive(Debug)]
-pub(super) struct Findings {
-    pub(super) object_id: ObjectId,
-    pub(super) password: Password,
-    pub(super) worked_out: bool,
-    pub(super) listed: Vec<KeyId>,
-    pub(super) notes: Vec<String>,
 }
 
 impl Engine {
@@ -241,312 +230,11 @@ impl Engine {
                 message: fault.to_string(),
             })
     }
-
-    /// Whether `secret` is what it is said to be; makes no call that changes anything.
-    pub(super) async fn examine(
-        &self,
-        declared: &Declared,
-        policy: &Policy,
-        secret: &SecretString,
-        key_id: Option<KeyId>,
-    ) -> Result<Findings, Halt> {
-        let application_ref = AppRef {
-            cloud: policy.cloud.clone(),
-            tenant_id: declared.tenant_id,
-            client_id: declared.client_id,
-        };
-        for spec in &declared.destinations {
-            destination::open(spec)?.check().await?;
-        }
-        let signed_in = self.entra.prove(&application_ref, secret).await;
-        match signed_in {
-            Ok(_) => {}
-            // Another identity can still rotate it.
-            Err(fault)
-                if policy.identity != "self" && matches!(fault.kind, FaultKind::SecretExpired) => {}
-            // It is not young: a refusal is no propagation.
-            Err(fault) => {
-                self.explain_unknown(declared, policy, &fault).await?;
-                return Err(Trouble::from(Fault {
-                    during: Operation::Token,
-                    ..fault
-                })
-                .into());
-            }
-        }
-        let token = if policy.identity == "self" {
-            self.entra.token(&application_ref, secret).await?
-        } else {
-            self.sign_in_as(&policy.identity).await?
-        };
-        let application = self.application_of(declared, &token).await?;
-        let (password, worked_out) = self
-            .password_of(declared, &token, &application, secret, key_id)
-            .await?;
-        if let Some(trouble) = other_instance(
-            &application,
-            &self.instances,
-            |other| other == password.key_id,
-            self.clock.now(),
-        ) {
-            return Err(trouble.into());
-        }
-        let notes = self.may_write(&token, &application).await?;
-        Ok(Findings {
-            object_id: application.object_id,
-            worked_out,
-            listed: application
-                .passwords
-                .iter()
-                .map(|password| password.key_id)
-                .collect(),
-            password,
-            notes,
-        })
-    }
-
-    /// An application that is unknown where one signs in may be found under its object ID (B11).
-    async fn explain_unknown(
-        &self,
-        declared: &Declared,
-        policy: &Policy,
-        fault: &Fault,
-    ) -> Result<(), Halt> {
-        let unknown = matches!(fault.kind, FaultKind::ApplicationUnknown { .. });
-        if unknown && policy.identity != "self" {
-            let token = self.sign_in_as(&policy.identity).await?;
-            self.application_of(declared, &token).await?;
-        }
-        Ok(())
-    }
-
-    async fn may_write(
-        &self,
-        token: &Token,
-        application: &Application,
-    ) -> Result<Vec<String>, Halt> {
-        let (code, message) = match self.entra.may_write(token, application).await? {
-            MayWrite::Yes => return Ok(Vec::new()),
-            MayWrite::Unknown => {
-                return Ok(vec![
-                    "whether the identity may write to the application could not be found out"
-                        .to_owned(),
-                ]);
-            }
-            MayWrite::NoPermission => (
-                "no-permission",
-                "the identity has no permission to change the secrets of applications",
-            ),
-            MayWrite::NotOwner => (
-                "not-owner",
-                "the identity may change the secrets of applications that it owns, and does not \
-                 own this one",
-            ),
-        };
-        Err(Trouble::rule(
-            code,
-            message,
-            "grant the application permission Application.ReadWrite.OwnedBy with admin consent, \
-             and make its service principal an owner of the application",
-        )
-        .into())
-    }
-
-    async fn application_of(
-        &self,
-        declared: &Declared,
-        token: &Token,
-    ) -> Result<Application, Halt> {
-        let client_id = declared.client_id;
-        for pause in BRIEF_RETRIES {
-            if let Some(answer) = self.entra.find_application(token, client_id).await? {
-                return Ok(answer.value);
-            }
-            // The classic: the object ID was pasted for the client ID (B11).
-            let as_object = ObjectId(client_id.0);
-            if let Ok(answer) = self.entra.application(token, as_object).await {
-                let meant = answer.value.client_id;
-                return Err(Trouble::rule(
-                    "object-id-given",
-                    format!("{client_id} is the object ID of an application, not its client ID"),
-                    format!("give --client-id {meant}"),
-                )
-                .into());
-            }
-            self.clock.sleep(pause).await;
-        }
-        Err(Trouble::rule(
-            "no-such-application",
-            format!("no application with client ID {client_id} is found in this tenant"),
-            "compare the client ID and the tenant ID with the application's overview page",
-        )
-        .into())
-    }
-
-    /// The credential that the value belongs to, and whether it was worked out.
-    async fn password_of(
-        &self,
-        declared: &Declared,
-        token: &Token,
-        application: &Application,
-        secret: &SecretString,
-        key_id: Option<KeyId>,
-    ) -> Result<(Password, bool), Halt> {
-        let hint = hint_of(secret);
-        if let Some(key_id) = key_id {
-            let Some(password) = application.password(key_id) else {
-                return Err(self.not_on_it(declared, token, key_id).await?.into());
-            };
-            return match &password.hint {
-                Some(listed) if *listed != hint => Err(Trouble::rule(
-                    "hint-differs",
-                    format!(
-                        "the secret given is not the one of Key ID {key_id}: its hint differs \
-                         from the one that Entra lists"
-                    ),
-                    "compare the Key ID; give the value of the secret, not its ID",
-                )
-                .into()),
-                _ => Ok((password.clone(), false)),
-            };
-        }
-        let fits: Vec<&Password> = application
-            .passwords
-            .iter()
-            .filter(|password| password.hint.as_deref() == Some(hint.as_str()))
-            .collect();
-        match fits.as_slice() {
-            [only] => Ok(((*only).clone(), true)),
-            [] => Err(Trouble::rule(
-                "no-key-fits",
-                "no secret on the application has the hint of the one given; it may sit on the \
-                 service principal, where Keywheel does not rotate",
-                "make a secret on the application (App registrations), or give its --key-id",
-            )
-            .into()),
-            several => {
-                let listed: Vec<String> = several
-                    .iter()
-                    .map(|password| password.key_id.to_string())
-                    .collect();
-                Err(Trouble::rule(
-                    "several-keys-fit",
-                    format!("several secrets fit the hint: {}", listed.join(", ")),
-                    "say which one with --key-id",
-                )
-                .into())
-            }
-        }
-    }
-
-    async fn not_on_it(
-        &self,
-        declared: &Declared,
-        token: &Token,
-        key_id: KeyId,
-    ) -> Result<Trouble, Halt> {
-        let client_id = declared.client_id;
-        if self
-            .entra
-            .service_principal_holds(token, client_id, key_id)
-            .await
-            .unwrap_or(false)
-        {
-            return Ok(Trouble::rule(
-                "secret-on-service-principal",
-                format!("Key ID {key_id} sits on the service principal, not on the application"),
-                "make a secret on the application (App registrations) and adopt that one",
-            ));
-        }
-        Ok(Trouble::rule(
-            "key-not-on-application",
-            format!("Key ID {key_id} is not on the application"),
-            "compare it with Certificates & secrets of the application; leave --key-id out to have \
-             it worked out",
-        ))
-    }
-
-    /// C7, and the rule for an application that an identity signs in with.
-    ///
-    /// `own` is the connection that is looked at, whatever its name is to be.
-    pub(super) async fn check_places(
-        &self,
-        declared: &Declared,
-        own: Option<ConnectionId>,
-    ) -> Result<(), AdoptFault> {
-        let mine = places(declared)?;
-        for journal in self.store.journals().await? {
-            let is_own = journal.declared.name == declared.name || Some(journal.id) == own;
-            if journal.removed_at.is_some() || is_own {
-                continue;
-            }
-            for place in places(&journal.declared).unwrap_or_default() {
-                if mine.iter().any(|own| own.overlaps(&place)) {
-                    return Err(place_taken(&place, &journal).into());
-                }
-            }
-        }
-        for identity in &self.settings.identities {
-            let IdentityKind::ClientSecret {
-                client_id,
-                secret_file,
-                tenant_id,
-                ..
-            } = &identity.kind;
-            let same = *client_id == declared.client_id && *tenant_id == declared.tenant_id;
-            let delivers = declared.destinations.iter().any(|spec| match spec {
-                crate::connection::DestinationSpec::File(file) => file.path == *secret_file,
-            });
-            if same && !delivers {
-                return Err(Halt::from(Trouble::rule(
-                    "identity-would-be-cut-off",
-                    format!(
-                        "identity {} signs in with this application, so its secret_file must be \
-                         among the destinations",
-                        identity.name
-                    ),
-                    format!("add --to-file {}", secret_file.display()),
-                ))
-                .into());
-            }
-        }
-        Ok(())
-    }
 }
-
-/// An application that was just created is unknown to some replicas for seconds (B4): how long
-/// after each look, the last of which gives up.
-const BRIEF_RETRIES: [Duration; 4] = [
-    Duration::from_secs(1),
-    Duration::from_secs(3),
-    Duration::from_secs(6),
-    Duration::ZERO,
-];
 
 /// Said when a connection signs in with its own secret.
 const SELF_NOTE: &str = "with the identity `self`, whoever holds a copy of this secret can make \
                          more of them; an identity of its own that owns the application avoids that";
-
-fn places(declared: &Declared) -> Result<Vec<Place>, AdoptFault> {
-    declared
-        .destinations
-        .iter()
-        .map(|spec| Ok(destination::open(spec).map_err(Halt::from)?.place()))
-        .collect()
-}
-
-fn place_taken(place: &Place, journal: &Journal) -> Halt {
-    Trouble::rule(
-        "place-taken",
-        format!(
-            "connection {} already delivers to {}",
-            journal.name(),
-            place.0
-        ),
-        "two secrets would overwrite each other there: choose another place",
-    )
-    .into()
-}
 
 pub(super) fn secret_expired(name: &ConnectionName) -> Trouble {
     Trouble::rule(
@@ -573,26 +261,4 @@ pub(super) fn current_of(password: &Password, value: &SecretString, origin: Orig
         expires_at: password.ends_at,
         attempt: None,
     }
-}
-
-/// A live key that another instance made; two of them would revoke each other's secrets (P5).
-pub(super) fn other_instance(
-    application: &Application,
-    instances: &[InstanceId],
-    is_ours: impl Fn(KeyId) -> bool,
-    now: DateTime<Utc>,
-) -> Option<Trouble> {
-    let other = application.passwords.iter().find_map(|password| {
-        let name: AttemptName = password.display_name.as_ref()?.raw().parse().ok()?;
-        let alive = password.ends_at.is_none_or(|at| at > now);
-        let theirs = !instances.contains(&name.instance) && !is_ours(password.key_id);
-        (alive && theirs).then_some((name.instance, password.key_id))
-    });
-    other.map(|(instance, key_id)| {
-        Trouble::rule(
-            "other-instance",
-            format!("Key ID {key_id} was made by another instance of Keywheel, {instance}"),
-            "remove the connection there, and that secret in the portal once nothing uses it",
-        )
-    })
 }

@@ -1,13 +1,26 @@
 //! The only one who acts: does what [`plan`](super::plan) says, writes the journal, asks again.
+//!
+//! A rotation goes through `mint` (and `keep`), `prove`, `promote`, `deliver`, `revoke` and
+//! `remove`, or ends in `abandon`. Beside it are `look` for names of unknown outcome, `adoption`,
+//! `orphans`, `manage` and `by_hand` for commands, with what an `order` prepares. All of them read
+//! and write through `write`, sign in through `sign_in`, and end in `fail` where they fail.
 
+mod abandon;
 mod adoption;
 mod by_hand;
 mod deliver;
+mod fail;
 mod foreign;
+mod keep;
+mod look;
 mod manage;
 mod mint;
+mod order;
 mod orphans;
+mod plausible;
+mod promote;
 mod prove;
+mod remove;
 mod revoke;
 mod sign_in;
 mod write;
@@ -21,16 +34,18 @@ use secrecy::SecretString;
 
 use super::observe::{Moment, Observer};
 use super::plan::{Ask, Next, Step, Terms, WaitFor, plan};
+use super::stopping::Stopping;
 use super::trouble::{AdvanceFault, Halt};
 use crate::clock::Clock;
 use crate::connection::{ConnectionName, Overlap};
 use crate::entra::{Entra, KeyId};
-use crate::journal::{Actor, InstanceId, Journal, Rotation, State};
+use crate::journal::{Actor, InstanceId, Journal, Rotation};
 use crate::settings::Settings;
 use crate::store::{Keys, Lease, Store};
 
-pub use by_hand::{Which, forecast_order};
+pub use by_hand::Which;
 pub use manage::{Edited, Removed};
+pub use order::forecast_order;
 pub use orphans::{Orphan, OrphansFault};
 pub use sign_in::Tokens;
 pub use write::next_action_at;
@@ -56,6 +71,8 @@ pub struct Engine {
     pub observer: Arc<dyn Observer>,
     /// Access tokens for Graph, never for a proof.
     pub tokens: Tokens,
+    /// Whether the process is about to end.
+    pub stopping: Stopping,
 }
 
 /// What is asked of [`Engine::advance`].
@@ -209,9 +226,12 @@ impl Pass<'_> {
         let mut ask = order.ask;
         let deadline = self.now() + order.patience;
         loop {
+            if self.engine.stopping.has_begun() {
+                return Err(AdvanceFault::Interrupted);
+            }
             // Read inside the lock, and anew after each step: the need may be gone (P5).
             let journal = self.journal().await?;
-            if matches!(ask, Ask::Rotate(_)) && journal.unpromoted().is_some_and(may_be_promoted) {
+            if matches!(ask, Ask::Rotate(_)) && journal.unpromoted().is_some_and(may_go_on) {
                 ask = Ask::Resume;
             }
             let terms = self.engine.terms(&journal)?;
@@ -227,7 +247,7 @@ impl Pass<'_> {
                 {
                     self.tell(&Moment::Waiting { until, what });
                     let wait = (until - self.now()).to_std().unwrap_or_default();
-                    self.engine.clock.sleep(wait).await;
+                    self.pause(wait).await?;
                 }
                 next => {
                     self.write_next_action(&journal, &terms).await?;
@@ -257,30 +277,44 @@ impl Pass<'_> {
         step: Step,
     ) -> Result<(), AdvanceFault> {
         tracing::debug!(connection = %self.name, ?step, "step");
-        let subject = write::Subject::of(&step);
-        let done = match step {
-            Step::Begin { trigger, overlap } => self.begin(journal, terms, trigger, overlap).await,
-            Step::Attempt(id) => self.attempt_again(journal, terms, id).await,
-            Step::Look(id) => self.look(journal, terms, id).await,
-            Step::Prove(id) => self.prove(journal, terms, id).await,
-            Step::Promote(id) => self.promote(journal, terms, id).await,
-            Step::Abandon(id) => self.abandon(journal, id).await,
-            Step::Deliver(destination) => self.deliver(journal, terms, &destination).await,
-            Step::Enter(id, state) => self.enter(journal, id, state).await,
-            Step::Revoke(id) => self.revoke(journal, terms, id).await,
-            Step::Remove(key_id) => self.remove(journal, terms, key_id).await,
-            Step::Confirm(key_id) => self.confirm(journal, terms, key_id).await,
-            Step::Watch(attempt) => self.watch(journal, terms, attempt).await,
-        };
-        match done {
+        let subject = fail::Subject::of(&step);
+        match self.act(journal, terms, step).await {
             Ok(()) => Ok(()),
             Err(Halt::Fatal(fault)) => Err(fault),
             Err(Halt::Trouble(trouble)) => self.journal_trouble(journal, subject, &trouble).await,
         }
     }
+
+    /// Waits within a step, unless the process is about to end. Nothing that must be undone may be
+    /// pending: the step is taken anew by the next start.
+    async fn pause(&self, duration: Duration) -> Result<(), AdvanceFault> {
+        let engine = self.engine;
+        tokio::select! {
+            () = engine.stopping.begun() => Err(AdvanceFault::Interrupted),
+            () = engine.clock.sleep(duration) => Ok(()),
+        }
+    }
+
+    async fn act(&self, journal: &Journal, terms: &Terms, step: Step) -> Result<(), Halt> {
+        let open = |id| write::rotation(journal, id).cloned();
+        match step {
+            Step::Begin { trigger, overlap } => self.begin(journal, terms, trigger, overlap).await,
+            Step::Attempt(id) => self.attempt(journal, terms, open(id)?).await,
+            Step::Look(id) => self.look(journal, terms, open(id)?).await,
+            Step::Prove(id) => self.prove(journal, terms, open(id)?).await,
+            Step::Promote(id) => self.promote(journal, terms, open(id)?).await,
+            Step::Abandon(id) => self.abandon(journal, open(id)?).await,
+            Step::Deliver(destination) => self.deliver(journal, terms, &destination).await,
+            Step::Enter(id, state) => self.enter(open(id)?, state).await,
+            Step::Revoke(id) => self.revoke(journal, terms, open(id)?).await,
+            Step::Remove(key_id) => self.remove(journal, terms, key_id).await,
+            Step::Confirm(key_id) => self.confirm(journal, terms, key_id).await,
+            Step::Watch(attempt) => self.watch(journal, terms, attempt).await,
+        }
+    }
 }
 
 /// One that is being abandoned can't be resumed: another one follows it.
-fn may_be_promoted(rotation: &Rotation) -> bool {
-    !matches!(rotation.state.effective(), State::Abandoning { .. })
+fn may_go_on(rotation: &Rotation) -> bool {
+    rotation.state.effective().may_be_promoted()
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::plan::{Ask, Next, Step, Terms, YOUNG, plan};
 use crate::connection::Overlap;
 use crate::entra::KeyId;
-use crate::journal::{Journal, Outcome, Retry, Role, State};
+use crate::journal::{AttemptName, Journal, Outcome, Retry, Role, Rotation, State, Trigger, Watch};
 
 /// One change that the real run would make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,9 +82,10 @@ pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) 
         return changes;
     }
     let rotates = rotates(journal, terms, now, ask);
-    if let Some(display_name) = lost_name(journal) {
-        changes.push(Change::Reconcile { display_name });
-    }
+    let lost = lost_name(journal);
+    changes.extend(lost.map(|name| Change::Reconcile {
+        display_name: name.to_string(),
+    }));
     changes.extend(ended_overlaps(journal, now, rotates));
     if rotates {
         changes.extend(rotation(journal, terms, now, ask));
@@ -93,7 +94,49 @@ pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) 
         changes.extend(overlaps_to_come(journal, now, ask));
     }
     changes.extend(removals(journal, now, ask));
+    let calls = changes.iter().any(|change| calls_at(change, now));
+    changes.extend(
+        watched_names(journal, now, ask, calls)
+            .filter(move |it| Some(*it) != lost)
+            .map(|name| Change::Reconcile {
+                display_name: name.to_string(),
+            }),
+    );
     changes
+}
+
+/// Whether the run reads the application for this change.
+fn calls_at(change: &Change, now: DateTime<Utc>) -> bool {
+    match change {
+        Change::AddPassword { .. } | Change::Reconcile { .. } => true,
+        Change::Revoke { at, .. } => at.is_some_and(|at| at <= now),
+        Change::Promote { .. } | Change::Deliver { .. } => false,
+    }
+}
+
+/// Names that may still show up: those whose look is due, and all of them where the application
+/// is read anyway.
+fn watched_names(
+    journal: &Journal,
+    now: DateTime<Utc>,
+    ask: Ask,
+    calls: bool,
+) -> impl Iterator<Item = AttemptName> {
+    let confirms = journal
+        .removals
+        .iter()
+        .any(|removal| !waits(&removal.retry, now, ask));
+    let reads = calls || confirms || journal.watches.iter().any(|it| is_due(it, now, ask));
+    let looks = reads && !journal.paused;
+    journal
+        .watches
+        .iter()
+        .filter(move |_| looks)
+        .map(|watch| watch.attempt)
+}
+
+fn is_due(watch: &Watch, now: DateTime<Utc>, ask: Ask) -> bool {
+    watch.next_look <= now && !waits(&watch.retry, now, ask)
 }
 
 /// Whether a run that was asked for `ask` waits for this backoff. What is asked for by hand does
@@ -107,16 +150,20 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
     if journal.paused {
         return false;
     }
-    if let Some(rotation) = journal.unpromoted() {
-        let abandoned = matches!(rotation.state.effective(), State::Abandoning { .. });
-        return !abandoned && !waits(&rotation.retry, now, ask);
+    if let Some(rotation) = journal.unpromoted()
+        && rotation.state.effective().may_be_promoted()
+    {
+        return !waits(&rotation.retry, now, ask);
     }
+    let abandons = |rotation: &&Rotation| {
+        let state = rotation.state.effective();
+        matches!(state, State::Abandoning { .. } | State::Abandoned)
+    };
     // Asked without what else is under way, so that only a beginning answers.
     let alone = Journal {
         secrets: journal.current().cloned().into_iter().collect(),
-        rotations: Vec::new(),
+        rotations: journal.rotations.iter().filter(abandons).cloned().collect(),
         deliveries: Vec::new(),
-        removals: Vec::new(),
         watches: Vec::new(),
         mutated_at: None,
         ..journal.clone()
@@ -124,7 +171,7 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
     matches!(plan(&alone, terms, now, ask), Next::Do(Step::Begin { .. }))
 }
 
-fn lost_name(journal: &Journal) -> Option<String> {
+fn lost_name(journal: &Journal) -> Option<AttemptName> {
     if journal.paused {
         return None;
     }
@@ -132,7 +179,7 @@ fn lost_name(journal: &Journal) -> Option<String> {
         State::Intended {
             attempt,
             outcome: Outcome::Unknown { .. },
-        } => Some(attempt.to_string()),
+        } => Some(*attempt),
         _ => None,
     }
 }
@@ -161,9 +208,14 @@ fn rotation(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> V
                 destination: spec.name().to_owned(),
             }),
     );
-    let overlap = match (ask, journal.unpromoted()) {
-        (Ask::Rotate(Some(overlap)), _) => overlap,
-        (_, Some(rotation)) => rotation.overlap,
+    let under_way = journal.unpromoted();
+    let under_way = under_way.filter(|it| it.state.effective().may_be_promoted());
+    let overlap = match (ask, under_way, journal.abandoned()) {
+        (Ask::Rotate(Some(overlap)), _, _) => overlap,
+        (_, Some(rotation), _) => rotation.overlap,
+        (Ask::Due | Ask::DueNow, None, Some(abandoned)) if abandoned.trigger == Trigger::Manual => {
+            abandoned.overlap
+        }
         _ => terms.policy.overlap,
     };
     let at = end_of(overlap, now);

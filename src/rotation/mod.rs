@@ -3,6 +3,7 @@
 //! [`plan`] is pure: from the journal and the time it says what comes next. [`advance`] does it,
 //! writes the journal, and asks again until it must wait. Daemon, one-shot and timer all call it.
 
+pub mod abandoned;
 pub mod adopt;
 pub mod advance;
 pub mod forecast;
@@ -10,6 +11,7 @@ pub mod observe;
 pub mod plan;
 pub mod retry;
 pub mod standing;
+pub mod stopping;
 pub mod timetable;
 mod trouble;
 pub mod verify;

@@ -4,16 +4,18 @@
 //! ones that wait out their overlap, deliveries that are retried each on its own, Key IDs that are
 //! to go, names that are looked for. Each is asked in turn; the first that can act, acts.
 
+mod begin;
+mod retire;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::timetable::Timetable;
 use crate::connection::{Overlap, Policy};
 use crate::entra::KeyId;
 use crate::journal::{
-    Absence, AttemptName, Journal, Origin, Outcome, Removal, Retry, Role, Rotation, RotationId,
-    Secret, State, Trigger,
+    Absence, AttemptName, Journal, Outcome, Retry, Role, Rotation, RotationId, State, Trigger,
+    Watch,
 };
 use crate::schedule;
 use crate::settings::{GraphSettings, Verification};
@@ -193,10 +195,7 @@ impl View<'_> {
             .map(move |rotation| self.carry_on(rotation, ask));
         let begin = std::iter::once_with(move || self.begin(ask));
         let removals = journal.removals.iter().map(|removal| self.remove(removal));
-        let watches = journal
-            .watches
-            .iter()
-            .map(|watch| self.at(watch.next_look, WaitFor::Watch, Step::Watch(watch.attempt)));
+        let watches = journal.watches.iter().map(|watch| self.watch(watch));
         deliveries
             .chain(rotations)
             .chain(begin)
@@ -298,18 +297,8 @@ impl View<'_> {
             },
             Outcome::NotMade => self.mutation(&rotation.retry, Step::Attempt(rotation.id)),
             // Its removal comes first; then it counts as not made.
-            Outcome::Orphaned { key_id } => {
-                let going = self
-                    .journal
-                    .removals
-                    .iter()
-                    .any(|removal| removal.key_id == *key_id);
-                if going {
-                    Next::Rest
-                } else {
-                    self.mutation(&rotation.retry, Step::Attempt(rotation.id))
-                }
-            }
+            Outcome::Orphaned { key_id } if self.holds_up(*key_id) => Next::Rest,
+            Outcome::Orphaned { .. } => self.mutation(&rotation.retry, Step::Attempt(rotation.id)),
         }
     }
 
@@ -373,135 +362,10 @@ impl View<'_> {
             })
     }
 
-    fn overlap(&self, rotation: &Rotation, revoke_at: Option<DateTime<Utc>>, ask: Ask) -> Next {
-        let old = rotation
-            .state
-            .old_key()
-            .and_then(|key_id| self.journal.secret(key_id));
-        if !old.is_some_and(|old| self.is_replaced(old)) {
-            return Next::Rest;
-        }
-        let current = self.journal.current().map(|secret| secret.key_id);
-        let superseded = rotation.state.new_key() != current;
-        let step = Step::Revoke(rotation.id);
-        match revoke_at {
-            Some(at) if at > self.now => Next::Wait {
-                until: at,
-                what: WaitFor::Overlap,
-            },
-            Some(_) => self.mutation(&rotation.retry, step),
-            // Just before the next add, once; where that fails, it is tried again beside it.
-            None if rotation.retry.failures == 0 && self.begins_now(ask) => {
-                self.mutation(&rotation.retry, step)
-            }
-            None if superseded || rotation.retry.failures > 0 => {
-                self.mutation(&rotation.retry, step)
-            }
-            None => Next::Rest,
-        }
-    }
-
-    /// What of P2 and P3 can be told from the journal: whether nobody needs this secret any more.
-    fn is_replaced(&self, old: &Secret) -> bool {
-        let Some(current) = self.journal.current() else {
-            return false;
-        };
-        old.role == Role::Previous
-            && old.origin != Origin::Unchecked
-            && current.generation > old.generation
-            && self.all_hold(current.key_id)
-    }
-
-    fn begins_now(&self, ask: Ask) -> bool {
-        matches!(self.begin_at(ask), Some(at) if at <= self.now)
-    }
-
-    /// When the next rotation is to begin; `None`: not by itself.
-    fn begin_at(&self, ask: Ask) -> Option<DateTime<Utc>> {
-        let busy = self.journal.unpromoted().is_some();
-        if busy || self.journal.paused || self.journal.current().is_none() {
-            return None;
-        }
-        match ask {
-            Ask::Rotate(_) => Some(self.now),
-            Ask::Due => Some(self.start_at().max(self.an_hour_after_the_last())),
-            Ask::DueNow => Some(self.journal.due_at.max(self.an_hour_after_the_last())),
-            Ask::Resume => None,
-        }
-    }
-
-    /// What is overdue waits for an open window, unless the secret is in its last days.
-    fn start_at(&self) -> DateTime<Utc> {
-        let life = self
-            .journal
-            .current()
-            .map(|secret| (secret.starts_at, secret.expires_at));
-        let (starts_at, expires_at) = life.unwrap_or_default();
-        Timetable::new(self.journal.name(), &self.terms.policy).start_at(
-            self.journal.due_at,
-            self.now,
-            starts_at,
-            expires_at,
-        )
-    }
-
-    /// Two scheduled rotations of one application are at least an hour apart.
-    fn an_hour_after_the_last(&self) -> DateTime<Utc> {
-        self.journal
-            .current()
-            .filter(|secret| secret.origin == Origin::Minted)
-            .and_then(|secret| secret.starts_at)
-            // A date that the server got wrong holds nothing back (B9).
-            .filter(|at| *at <= self.now)
-            .map_or(DateTime::UNIX_EPOCH, |at| at + Duration::from_secs(3600))
-    }
-
-    fn begin(&self, ask: Ask) -> Next {
-        let Some(at) = self.begin_at(ask) else {
-            return Next::Rest;
-        };
-        let declared = &self.journal.declared;
-        let (trigger, overlap) = match ask {
-            Ask::Rotate(overlap) => (Trigger::Manual, overlap),
-            _ => (Trigger::Due(self.journal.due_at), None),
-        };
-        if trigger != Trigger::Manual && declared.destinations.is_empty() && !declared.pull {
-            return if at <= self.now {
-                Next::NoDestination
-            } else {
-                wait_due(at)
-            };
-        }
-        let overlap = overlap.unwrap_or(self.terms.policy.overlap);
-        if at > self.now {
-            return wait_due(at);
-        }
-        self.mutation(&Retry::default(), Step::Begin { trigger, overlap })
-    }
-
-    fn remove(&self, removal: &Removal) -> Next {
-        let Some(secret) = self.journal.secret(removal.key_id) else {
-            return Next::Rest;
-        };
-        if self.journal.paused || secret.origin == Origin::Unchecked {
-            return Next::Rest;
-        }
-        if removal.called_at.is_none() {
-            // P2 holds for every call, not for the first alone: destinations may have been
-            // declared since.
-            let may_go = secret.role == Role::Doomed || self.is_replaced(secret);
-            return match may_go {
-                true => self.mutation(&removal.retry, Step::Remove(removal.key_id)),
-                false => Next::Rest,
-            };
-        }
-        match self.next_read(&removal.absence) {
-            Some(until) => Next::Wait {
-                until,
-                what: WaitFor::Absence,
-            },
-            None => self.after_retry(&removal.retry, Step::Confirm(removal.key_id)),
-        }
+    fn watch(&self, watch: &Watch) -> Next {
+        let held = watch.retry.holds_at(self.now);
+        let at = held.map_or(watch.next_look, |until| until.max(watch.next_look));
+        self.at(at, WaitFor::Watch, Step::Watch(watch.attempt))
     }
 
     /// When the next absent read counts; `None`: now.
@@ -512,12 +376,5 @@ impl View<'_> {
             .filter(|last| *last <= self.now)
             .map(|last| last + apart)
             .filter(|at| *at > self.now)
-    }
-}
-
-fn wait_due(until: DateTime<Utc>) -> Next {
-    Next::Wait {
-        until,
-        what: WaitFor::Due,
     }
 }

@@ -97,9 +97,11 @@ pub fn open_retries(journal: &Journal) -> impl Iterator<Item = &Retry> {
         .filter(|d| d.holds < d.wants)
         .map(|d| &d.retry);
     let removals = journal.removals.iter().map(|removal| &removal.retry);
+    let watches = journal.watches.iter().map(|watch| &watch.retry);
     rotations
         .chain(deliveries)
         .chain(removals)
+        .chain(watches)
         .filter(|retry| retry.failures > 0)
 }
 

@@ -51,12 +51,7 @@ impl Trouble {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::Rule {
-            code,
-            message: message.into(),
-            remedy: remedy.into(),
-            permanent: true,
-        }
+        Self::forbidden(code, message.into(), remedy.into(), true)
     }
 
     /// A rule that may be kept at the next try.
@@ -65,11 +60,15 @@ impl Trouble {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
+        Self::forbidden(code, message.into(), remedy.into(), false)
+    }
+
+    fn forbidden(code: &'static str, message: String, remedy: String, permanent: bool) -> Self {
         Self::Rule {
             code,
-            message: message.into(),
-            remedy: remedy.into(),
-            permanent: false,
+            message,
+            remedy,
+            permanent,
         }
     }
 
@@ -149,6 +148,9 @@ pub enum AdvanceFault {
     /// The master key, or a value that it does not open.
     #[error(transparent)]
     Keys(#[from] KeyFault),
+    /// The process is about to end: what is left is due at once.
+    #[error("it was ended in the middle; what is left to do is taken up by the next run")]
+    Interrupted,
     /// There is no such connection.
     #[error("there is no connection named {name}{}", nearest(.similar.as_ref()))]
     Unknown {

@@ -223,6 +223,7 @@ impl Service {
 
     async fn end(mut self) {
         self.systemd.stopping(GRACE);
+        self.engine.stopping.begin();
         self.work.wind_down();
         let passes = self.work.under_way();
         tracing::info!(

@@ -118,6 +118,7 @@ impl Work {
                 self.holdoffs.well(&name);
                 Ended::Well
             }
+            Ok(Err(AdvanceFault::Interrupted)) => Ended::Well,
             Ok(Err(fault)) => {
                 let wait = self.holdoffs.failed(name.clone(), now);
                 tracing::error!(connection = %name, wait_s = wait.as_secs(), "{fault}");

@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Settings;
-use super::diagnostic::SettingsFaults;
+use super::diagnostic::{SettingsFaults, Text, Written};
 use super::fields::Fields;
 use super::reader::{self, Table, list, text, time, truth};
-use super::source::{self, Source};
+use super::source::{self, Access, Source};
 use crate::connection::{ConnectionName, Declared, DestinationSpec, FileFormat, FileSpec, field};
 use crate::entra::{ClientId, KeyId, TenantId};
 use crate::wording::{did_you_mean, hint, quoted};
@@ -21,6 +21,8 @@ use crate::wording::{did_you_mean, hint, quoted};
 pub struct Manifest {
     /// No two have the same name, application or place of delivery.
     pub connections: Vec<Declaration>,
+    /// The file, for what is found wrong with it where it meets the store and the host.
+    pub text: Text,
 }
 
 /// One `[[connection]]`.
@@ -37,6 +39,10 @@ pub struct Declaration {
     pub next_rotation_at: Option<DateTime<Utc>>,
     /// Rotate at once.
     pub rotate_now: bool,
+    /// Where in the file it stands.
+    pub written: Written,
+    /// The same of each of its destinations.
+    pub destinations_written: Vec<Written>,
 }
 
 impl Manifest {
@@ -46,7 +52,7 @@ impl Manifest {
     /// there is not looked at: it counts for new connections alone, and which are new the store
     /// knows.
     pub fn load(path: &Path, settings: &Settings) -> Result<Self, SettingsFaults> {
-        let source = Source::read(path, "name the file with -f")?;
+        let source = Source::read(path, Access::NotOthersWrite, "name the file with -f")?;
         reader::document(&source.file, &source.text, |mut root| {
             let mut seen = Seen::default();
             let tables = root.tables("connection").into_iter();
@@ -54,7 +60,10 @@ impl Manifest {
                 .filter_map(|table| connection(table, &source.folder, settings, &mut seen))
                 .collect();
             root.end();
-            Some(Self { connections })
+            Some(Self {
+                connections,
+                text: Text::new(&source.file, &source.text),
+            })
         })
     }
 }
@@ -99,7 +108,8 @@ fn connection(
     let fields = Fields::read(&mut table);
     let pull = table.value("pull", truth).unwrap_or_default();
     let labels = table.texts("labels", field::label_key, field::label_value);
-    let destinations = destinations(&mut table, folder, name.as_ref(), seen);
+    let (destinations, destinations_written) =
+        destinations(&mut table, folder, name.as_ref(), seen);
     let secret_file = table.value("secret_file", text(|path| source::path(folder, path)));
     let key_id = table.value("key_id", text(KeyId::from_str));
     let next_rotation_at = table.value("next_rotation_at", time(field::instant));
@@ -132,6 +142,8 @@ fn connection(
         key_id,
         next_rotation_at,
         rotate_now,
+        written: table.written(),
+        destinations_written,
     });
     if let Some(Declaration { declared, .. }) = &declaration {
         check_unique(&table, declared, seen);
@@ -175,8 +187,9 @@ fn destinations(
     folder: &Path,
     connection: Option<&ConnectionName>,
     seen: &mut Seen,
-) -> Vec<DestinationSpec> {
+) -> (Vec<DestinationSpec>, Vec<Written>) {
     let mut destinations: Vec<DestinationSpec> = Vec::new();
+    let mut written = Vec::new();
     for mut table in table.tables("destination") {
         // The other keys depend on the kind: without it nothing can be said of them.
         if table.required("kind", text(destination_kind)).is_none() {
@@ -195,10 +208,11 @@ fn destinations(
                 seen.files.push((connection.clone(), file.clone()));
             }
             destinations.push(DestinationSpec::File(file));
+            written.push(table.written());
         }
         table.end();
     }
-    destinations
+    (destinations, written)
 }
 
 fn destination_kind(kind: &str) -> Result<(), String> {

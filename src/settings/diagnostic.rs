@@ -1,10 +1,11 @@
 //! What is wrong with a file of the user's, and where.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::wording::{harmless, shown_path};
+use crate::text::{harmless_chars, shown_path};
 
 /// The widest piece of a line that is shown.
 const WIDEST: usize = 100;
@@ -24,6 +25,20 @@ pub struct Fault {
     pub message: String,
     /// Where; `None`: with the file as a whole.
     pub place: Option<Place>,
+}
+
+/// The text of a file that was read, for what is found wrong with it later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    file: PathBuf,
+    text: String,
+}
+
+/// Where in a [`Text`] a table and its values are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub(super) table: Range<usize>,
+    pub(super) values: BTreeMap<String, Range<usize>>,
 }
 
 /// A place in a text.
@@ -75,6 +90,27 @@ impl SettingsFaults {
     }
 }
 
+impl Text {
+    pub(super) fn new(file: &Path, text: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    /// What is wrong at these places; at least one.
+    pub fn faults(&self, faults: Vec<(Range<usize>, String)>) -> SettingsFaults {
+        SettingsFaults::at(&self.file, &self.text, faults)
+    }
+}
+
+impl Written {
+    /// The value of `key`, or the table where it has no such key.
+    pub fn at(&self, key: &str) -> Range<usize> {
+        self.values.get(key).unwrap_or(&self.table).clone()
+    }
+}
+
 impl fmt::Display for SettingsFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = shown_path(&self.file);
@@ -99,7 +135,7 @@ impl Place {
         let rest = &text[line_start..];
         let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
         // What looks like a secret is cut before anything is counted (P6).
-        let (places, excerpt): (Vec<usize>, String) = harmless(line).take(WIDEST).unzip();
+        let (places, excerpt): (Vec<usize>, String) = harmless_chars(line).take(WIDEST).unzip();
         let kept = |end: usize| {
             let within = places.iter().take_while(|at| line_start + **at < end);
             within.count()

@@ -20,7 +20,7 @@ use crate::connection::{Blackout, OnLimit, Overlap};
 use crate::entra::{ClientId, TenantId};
 use crate::schedule::{Hours, Weekdays};
 
-pub use diagnostic::{Fault, Place, SettingsFaults};
+pub use diagnostic::{Fault, Place, SettingsFaults, Text, Written};
 pub use policy::{PolicyFault, PolicyFaults};
 pub use service::{Listen, ServiceSettings};
 pub use template::{host_timezone, template};
@@ -57,9 +57,10 @@ pub struct Settings {
 impl Settings {
     /// Reads and checks the whole file; every fault is in the error, not only the first.
     ///
-    /// A file that others can write is refused. Others may read it: no key of it takes a secret.
+    /// A file that others can read or write is refused.
     pub fn load(path: &Path) -> Result<Self, SettingsFaults> {
-        let source = source::Source::read(path, "run `keywheel init` to write one")?;
+        let missing = "run `keywheel init` to make one, or name another with --config";
+        let source = source::Source::read(path, source::Access::OwnersAlone, missing)?;
         read::settings(&source)
     }
 

@@ -9,7 +9,8 @@ use crate::connection::{
     ConnectionName, Declared, DestinationSpec, FileFormat, Overlap, Policy, field,
 };
 use crate::schedule;
-use crate::wording::{hint, printable, quoted};
+use crate::text::printable;
+use crate::wording::{hint, quoted};
 
 /// Why a connection can't work by these settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

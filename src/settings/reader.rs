@@ -10,8 +10,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::SettingsFaults;
-use crate::wording::{harmless, hint, quoted};
+use super::diagnostic::{SettingsFaults, Written};
+use crate::text::harmless_chars;
+use crate::wording::{hint, quoted};
 
 /// Reads `text` with `read`, which returns `None` only where it has reported a fault.
 ///
@@ -27,7 +28,7 @@ pub(super) fn document<T>(
     // What follows a mistake in the syntax is mostly its echo.
     for error in errors.iter().take(1) {
         let place = error.span().unwrap_or(0..0);
-        let message = harmless(error.message()).map(|(_, c)| c).collect();
+        let message = harmless_chars(error.message()).map(|(_, c)| c).collect();
         faults.borrow_mut().push((place, message));
     }
     let value = errors.is_empty().then(|| {
@@ -134,6 +135,17 @@ impl<'d> Table<'d> {
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries
             .is_some_and(|entries| entries.contains_key(key))
+    }
+
+    /// Where it stands, for what is found out later.
+    pub(super) fn written(&self) -> Written {
+        let entries = self.entries.into_iter().flatten();
+        Written {
+            table: self.span.clone(),
+            values: entries
+                .map(|(key, value)| (key.get_ref().to_string(), value.span()))
+                .collect(),
+        }
     }
 
     /// Something is wrong with the value of `key`, or with the table where it has no such key.

@@ -2,14 +2,25 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::SettingsFaults;
-use crate::wording::printable;
+use crate::text::printable;
 
 /// Longer files are none of ours: ten thousand connections take about 5 MB.
 const LARGEST: u64 = 64 << 20;
+
+/// What others may do with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// For settings: nothing. Its group may read it, for that is how administrators and a service
+    /// get a file that root keeps; and it belongs to root or to whoever runs this.
+    OwnersAlone,
+    /// For what `apply` reads: read it, from a checkout of a repository say. It says where secrets
+    /// go and which commands run, so they may not write it.
+    NotOthersWrite,
+}
 
 /// A file as it was read.
 pub(super) struct Source {
@@ -22,10 +33,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Reads a settings file or an `apply` file; `missing` is the remedy where there is none.
-    ///
-    /// It holds no secret, so others may read it; but it says where secrets go and which commands
-    /// run, so nobody but its owner may write it.
-    pub(super) fn read(path: &Path, missing: &str) -> Result<Self, SettingsFaults> {
+    pub(super) fn read(path: &Path, access: Access, missing: &str) -> Result<Self, SettingsFaults> {
         let fault = |message: String| SettingsFaults::whole(path, message);
         let unread = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => fault(format!("there is no such file; {missing}")),
@@ -37,12 +45,9 @@ impl Source {
         if metadata.is_dir() {
             return Err(fault("it is a folder; a file is expected".into()));
         }
-        if metadata.is_file() && mode(&metadata) & 0o022 != 0 {
-            return Err(fault(format!(
-                "others can write it (mode {:04o}); run: chmod go-w {}",
-                mode(&metadata),
-                shell_word(path)
-            )));
+        // A pipe, such as <(…) of a shell, has an owner and nobody else at its other end.
+        if metadata.is_file() {
+            access.check(path, &metadata).map_err(fault)?;
         }
         let mut bytes = Vec::new();
         opened
@@ -60,6 +65,27 @@ impl Source {
         })?;
         let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Self { file, folder, text })
+    }
+}
+
+impl Access {
+    fn check(self, path: &Path, metadata: &Metadata) -> Result<(), String> {
+        let (mode, path) = (mode(metadata), shell_word(path));
+        let exposed = |how, remedy| {
+            format!("others can {how} it (mode {mode:04o}); run: chmod {remedy} {path}")
+        };
+        let user = rustix::process::geteuid().as_raw();
+        let owner = metadata.uid();
+        match self {
+            Self::NotOthersWrite if mode & 0o022 != 0 => Err(exposed("write", "go-w")),
+            Self::NotOthersWrite => Ok(()),
+            Self::OwnersAlone if mode & 0o022 != 0 => Err(exposed("write", "640")),
+            Self::OwnersAlone if mode & 0o007 != 0 => Err(exposed("read", "640")),
+            Self::OwnersAlone if owner != user && owner != 0 => Err(format!(
+                "it belongs to user {owner}; run: chown {user} {path}"
+            )),
+            Self::OwnersAlone => Ok(()),
+        }
     }
 }
 

@@ -19,8 +19,13 @@ pub enum KeyFault {
     #[error(transparent)]
     Store(#[from] StoreFault),
     /// The master key.
-    #[error(transparent)]
-    MasterKey(#[from] MasterKeyFault),
+    #[error("{fault}")]
+    MasterKey {
+        /// What is wrong with it.
+        fault: MasterKeyFault,
+        /// What to do about it.
+        remedy: Option<String>,
+    },
     /// The value.
     #[error("the value of secret {key_id} does not open: {fault}")]
     Value {
@@ -29,6 +34,19 @@ pub enum KeyFault {
         /// Why.
         fault: SealFault,
     },
+}
+
+impl KeyFault {
+    /// With its remedy: the key from `source` must have the fingerprint `store`, or any where a
+    /// store is yet to be made.
+    pub fn master_key(
+        fault: MasterKeyFault,
+        source: &MasterKeySource,
+        store: Option<Fingerprint>,
+    ) -> Self {
+        let remedy = fault.remedy(source, store);
+        Self::MasterKey { fault, remedy }
+    }
 }
 
 /// The master key of a store, read again when another process has changed it.
@@ -139,12 +157,13 @@ impl Keys {
 
 /// A change that ends between the two reads is met by reading both once more.
 async fn load(source: &MasterKeySource, store: &dyn Store) -> Result<MasterKey, KeyFault> {
+    let named = |fault, store| KeyFault::master_key(fault, source, Some(store));
     let fingerprint = store.fingerprint().await?;
     match master_key::load(source, fingerprint) {
         Ok(key) => Ok(key),
         Err(fault) => match store.fingerprint().await? {
-            same if same == fingerprint => Err(fault.into()),
-            other => Ok(master_key::load(source, other)?),
+            same if same == fingerprint => Err(named(fault, same)),
+            other => master_key::load(source, other).map_err(|fault| named(fault, other)),
         },
     }
 }

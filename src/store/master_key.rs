@@ -1,6 +1,7 @@
 //! The master key: where it comes from, how it is made, and (in [`change`]) how it is changed.
 
 pub mod change;
+mod remedy;
 
 #[cfg(test)]
 mod tests;
@@ -74,7 +75,7 @@ pub enum MasterKeyFault {
     /// It does not have 32 bytes.
     #[error(
         "the master key in {place} is not 32 bytes, written as one line of base64 or as 64 \
-         hexadecimal digits; `head -c 32 /dev/urandom | base64` makes one for a new store"
+         hexadecimal digits"
     )]
     Malformed {
         /// Where.
@@ -233,7 +234,9 @@ fn read_credential(name: &str, place: String) -> Result<MasterKey, MasterKeyFaul
     let missing = || MasterKeyFault::Missing {
         place: place.clone(),
     };
-    let folder = std::env::var_os(CREDENTIALS).ok_or_else(missing)?;
+    let folder = std::env::var_os(CREDENTIALS).ok_or_else(|| MasterKeyFault::Missing {
+        place: format!("{place}: systemd has set no ${CREDENTIALS}"),
+    })?;
     let plain = Path::new(name).file_name() == Some(name.as_ref());
     if !plain {
         return Err(missing());
@@ -243,10 +246,11 @@ fn read_credential(name: &str, place: String) -> Result<MasterKey, MasterKeyFaul
 }
 
 fn read_env(name: &str, place: String) -> Result<MasterKey, MasterKeyFault> {
-    let Ok(text) = std::env::var(name) else {
+    // One that is set to nothing is as good as none.
+    let text = std::env::var(name).map(Zeroizing::new);
+    let Some(text) = text.ok().filter(|text| !text.trim().is_empty()) else {
         return Err(MasterKeyFault::Missing { place });
     };
-    let text = Zeroizing::new(text);
     match decoded(text.as_bytes()) {
         Some(bytes) => Ok(MasterKey::new(&bytes)),
         None => Err(MasterKeyFault::Malformed { place }),

@@ -358,6 +358,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// All connections by name, removed ones included.
     async fn journals(&self) -> Result<Vec<Journal>, StoreFault>;
 
+    /// What was declared of every connection that is kept, by name: far less than its journal.
+    async fn declarations(&self) -> Result<Vec<(ConnectionId, Declared)>, StoreFault>;
+
     /// The newest rotation of a connection, ended or not.
     async fn latest_rotation(
         &self,

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use ulid::Ulid;
 
-use crate::connection::ConnectionName;
+use crate::connection::{ConnectionName, Declared};
 use crate::entra::{ClientId, KeyId, TenantId};
 use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
 
@@ -45,8 +45,14 @@ impl SqliteStore {
     ///
     /// Where it is missing, damaged, from a newer version, locked, or open to other users.
     pub fn open(path: &Path) -> Result<Self, StoreFault> {
-        // The thread may outlive a change of the working folder.
-        let path = std::path::absolute(path).map_err(|error| unusable(path, &error))?;
+        // The thread may outlive a change of the working folder; and whoever comes by another way,
+        // such as a link, must find the same locks.
+        let path = path.canonicalize().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => StoreFault::Missing {
+                path: path.display().to_string(),
+            },
+            _ => unusable(path, &error),
+        })?;
         let connection = database::open(&path)?;
         let locks = Locks::new(database::folder_of(&path).join("locks"));
         let writer =
@@ -129,6 +135,10 @@ impl Store for SqliteStore {
 
     async fn journals(&self) -> Result<Vec<Journal>, StoreFault> {
         self.writer.read(rows::journals).await
+    }
+
+    async fn declarations(&self) -> Result<Vec<(ConnectionId, Declared)>, StoreFault> {
+        self.writer.read(rows::declarations).await
     }
 
     async fn latest_rotation(

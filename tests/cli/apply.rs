@@ -142,3 +142,74 @@ fn a_new_one_may_rotate_at_once() {
     bench.run(["apply", "-f", "c.toml"]).exits(0);
     assert_eq!(bench.mutations().len(), 1);
 }
+
+#[test]
+fn what_a_new_place_lacks_is_found_for_all_at_once_with_its_line() {
+    let bench = Bench::new();
+    let names = ["one", "two", "three", "four", "kept"];
+    let [one, two, three, four, kept] = names.map(|name| bench.application(name));
+    let place = |more: &str| format!("[[connection.destination]]\nkind = \"file\"\n{more}\n");
+    let kept = block(&bench, "kept", &kept, &place("path = \"kept.out\""));
+    bench.write("c.toml", &kept);
+    bench.run(["apply", "-f", "c.toml"]).exits(0);
+    // One that the store has already hinders nobody else.
+    std::fs::create_dir(bench.path("kept.out")).unwrap();
+    bench.run(["apply", "-f", "c.toml"]).exits(0);
+    let text = [
+        kept,
+        block(
+            &bench,
+            "one",
+            &one,
+            &place("path = \"a\"\nowner = \"rooot\"\ngroup = \"no-such-group-here\""),
+        ),
+        block(
+            &bench,
+            "two",
+            &two,
+            &place("path = \"none/b\"\nreload = [\"no-such-program\"]"),
+        ),
+        block(
+            &bench,
+            "three",
+            &three,
+            "next_rotation_at = 2001-01-01T00:00:00Z",
+        ),
+        block(&bench, "four", &four, "pull = true").replace("four.given", "nine.given"),
+    ]
+    .concat();
+    bench.write("c.toml", &text);
+    let at = |what: &str| {
+        let before = &text[..text.find(what).unwrap()];
+        let start = before.rfind('\n').unwrap() + 1;
+        format!(
+            "c.toml:{}:{}: ",
+            before.matches('\n').count() + 1,
+            before.len() - start + 1
+        )
+    };
+    for more in [vec![], vec!["--dry-run"], vec!["--prune", "--yes"]] {
+        let line = ["apply", "-f", "c.toml"].into_iter().chain(more);
+        let run = bench.unchanged_by(|| bench.run(line).exits(2));
+        for (what, said) in [
+            (
+                "\"rooot\"",
+                "there is no user \"rooot\" on this host; did you mean \"root\"?; add",
+            ),
+            ("\"no-such-group-here\"", "there is no group"),
+            ("\"none/b\"", "none does not exist; make the folder"),
+            (
+                "[\"no-such-program\"]",
+                "the reload command no-such-program is missing",
+            ),
+            ("2001-01-01T", "is over"),
+            ("\"nine.given\"", "there is no secret file"),
+        ] {
+            let place = at(what);
+            let told = run.stderr.lines().find(|line| line.contains(&place));
+            let told = told.unwrap_or_else(|| panic!("{place}{what}: {run:#?}"));
+            assert!(told.contains(said), "{said}: {told}");
+        }
+        assert_eq!(run.stderr.matches("c.toml:").count(), 6, "{run:#?}");
+    }
+}

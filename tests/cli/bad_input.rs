@@ -30,7 +30,10 @@ fn of_connection_add_each_fault_is_named_with_its_remedy() {
         (&["--overlap", "7 fortnights"], &["--overlap"]),
         (&["--overlap", "60d"], &["longer than the interval"]),
         (&["--lifetime-days", "31"], &["lifetime_days", "or more"]),
-        (&["--interval-days", "0"], &["--interval-days"]),
+        (
+            &["--interval-days", "0"],
+            &["--interval-days", "whole number from 1 to 3650"],
+        ),
         (&["--rotate-at", "25:00"], &["--rotate-at"]),
         (&["--key-id", "not-a-guid"], &["--key-id"]),
         (&["--label", "novalue"], &["--label"]),
@@ -58,7 +61,19 @@ fn of_connection_add_each_fault_is_named_with_its_remedy() {
         ),
         (&["--to-file-key", "K"], &["--to-file"]),
         (&["--to-file", "taken.secret"], &["taken already delivers"]),
-        (&["--secret-file", "missing"], &["missing"]),
+        (
+            &["--to-file", "none/x"],
+            &["none does not exist", "make the folder"],
+        ),
+        (
+            &["--to-file", "x", "--reload", "no-such-program"],
+            &["no-such-program is missing", "install"],
+        ),
+        (
+            &["--secret-file", "missing"],
+            &["there is no secret file missing", "mend the path"],
+        ),
+        (&["--secret-file", "."], &["is a folder; name the file"]),
         (&["--tenant-di", GUID], &["--tenant-id"]),
     ];
     for (flags, said) in cases {
@@ -87,11 +102,34 @@ fn names_and_ids_that_are_none_are_refused() {
         (vec!["connection", "edit", "app"], "--help"),
         (
             vec!["connection", "edit", "app", "--remove-label", "x"],
-            "no label",
+            "has no label \"x\"; it has none at all",
         ),
+        (
+            vec!["connection", "edit", "app", "--remove-destination", "x"],
+            "has no destination \"x\"; known: file",
+        ),
+        (vec!["sandbox", "--listen", "nowhere"], "127.0.0.1:8443"),
+        (vec!["sandbox", "--apps", "many"], "whole number"),
         (vec!["connection", "pause", "ap"], "\"app\""),
         (vec!["connection", "export", "ap"], "\"app\""),
         (vec!["verify", "ap"], "\"app\""),
+        (vec!["connection", "remove", "ap", "--yes"], "\"app\""),
+        (vec!["connection", "resume", "ap"], "\"app\""),
+        (vec!["rotate", "ap"], "\"app\""),
+        (vec!["rotate", "app", "ap", "--dry-run"], "\"app\""),
+        (vec!["revoke", "ap"], "\"app\""),
+        (vec!["deliver", "ap"], "\"app\""),
+        (vec!["deliver", "app", "--to", "x"], "known: file"),
+        (vec!["rollback", "ap"], "\"app\""),
+        (vec!["status", "ap"], "\"app\""),
+        (vec!["history", "ap"], "\"app\""),
+        (vec!["history", "nope"], "connection list"),
+        (vec!["secret", "ap"], "\"app\""),
+        (vec!["schedule", "ap"], "\"app\""),
+        (
+            vec!["schedule", "--count", "many"],
+            "whole number from 1 to 10000",
+        ),
         (
             vec!["connection", "add", "x", "--tenant-id", "x"],
             "--tenant-id",
@@ -147,7 +185,8 @@ fn faults_of_the_settings_have_a_place() {
     run.says(["keywheel init"]);
     let line = ["connection", "list", "--config", "none.toml"];
     let run = bench.unchanged_by(|| bench.run(line).exits(2));
-    run.says(["none.toml", "keywheel init"]);
+    let run = run.says(["none.toml", "keywheel init", "--config"]);
+    assert_eq!(run.stderr.matches("keywheel init").count(), 1, "{run:?}");
 }
 
 #[test]

@@ -150,8 +150,12 @@ fn remove_asks_prints_what_stays_and_can_be_taken_back() {
         ["connection", "key_ids", "restorable_until"]
     );
     assert!(bench.mutations().is_empty());
-    bench.run(["connection", "show", "app"]).exits(2);
+    for line in [["connection", "show"], ["connection", "pause"]] {
+        let run = bench.run(line.into_iter().chain(["app"])).exits(2);
+        run.says(["was removed", "keywheel connection restore app"]);
+    }
     bench.run(["secret", "app"]).exits(2);
+    bench.run(["history", "ap"]).exits(2).says(["\"app\""]);
     bench
         .run(["connection", "restore", "ap"])
         .exits(2)
@@ -159,8 +163,8 @@ fn remove_asks_prints_what_stays_and_can_be_taken_back() {
     bench.run(["connection", "restore", "app"]).exits(0);
     let secret = bench.run(["secret", "app"]).exits(0).stdout;
     assert_eq!(secret.trim_end(), application.keys[0].value.expose_secret());
-    let again = bench.run(["connection", "restore", "app"]).exits(1);
-    again.says(["is not removed"]);
+    let again = bench.run(["connection", "restore", "app"]).exits(2);
+    again.says(["is not removed", "keywheel status app"]);
 }
 
 #[test]

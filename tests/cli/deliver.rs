@@ -2,27 +2,27 @@
 
 use std::fs;
 
-use crate::lab::{Lab, key_id};
+use crate::harness::{Bench, key_id};
 
-#[tokio::test]
-async fn a_file_that_somebody_deleted_is_written_again() {
-    let (lab, application) = Lab::with_app().await;
-    lab.run("rotate app").await.ended(0);
-    fs::remove_file(lab.file("app")).unwrap();
-    let ran = lab.run("deliver app --to file").await.ended(0);
-    let current = lab.current("app").await;
+#[test]
+fn a_file_that_somebody_deleted_is_written_again() {
+    let (bench, application) = Bench::with_app();
+    bench.line("rotate app").exits(0);
+    fs::remove_file(bench.path("app.secret")).unwrap();
+    let ran = bench.line("deliver app --to file").exits(0);
+    let current = bench.current("app");
     assert_eq!(
         ran.stdout.trim(),
         format!("app: file holds Key ID {current}")
     );
-    assert!(lab.signs_in("app", &application));
+    assert!(bench.signs_in("app", &application));
 }
 
-#[tokio::test]
-async fn deliver_prints_the_rotation_as_rotate_does() {
-    let (lab, _) = Lab::with_app().await;
-    let rotated = lab.run("rotate app -o json").await.ended(0).json();
-    let delivered = lab.run("deliver app -o json").await.ended(0).json();
+#[test]
+fn deliver_prints_the_rotation_as_rotate_does() {
+    let (bench, _) = Bench::with_app();
+    let rotated = bench.line("rotate app -o json").exits(0).json();
+    let delivered = bench.line("deliver app -o json").exits(0).json();
     assert_eq!(delivered, rotated[0]);
     for field in [
         "connection",
@@ -39,23 +39,23 @@ async fn deliver_prints_the_rotation_as_rotate_does() {
     assert_eq!(delivered.as_object().unwrap().len(), 7);
 }
 
-#[tokio::test]
-async fn deliver_tries_at_once_what_waits_for_another_try() {
-    let (lab, application) = Lab::with_app().await;
-    lab.run("rotate app").await.ended(0);
-    lab.fail_to_deliver("app").await;
-    let told = lab.run("status app -o json").await.ended(0).json();
+#[test]
+fn deliver_tries_at_once_what_waits_for_another_try() {
+    let (bench, application) = Bench::with_app();
+    bench.line("rotate app").exits(0);
+    bench.fail_to_deliver("app");
+    let told = bench.line("status app -o json").exits(0).json();
     assert_eq!(told[0]["destinations"][0]["state"], "retrying");
-    fs::remove_dir(lab.file("app")).unwrap();
-    let ran = lab.run("deliver app -o json").await.ended(0);
+    fs::remove_dir(bench.path("app.secret")).unwrap();
+    let ran = bench.line("deliver app -o json").exits(0);
     assert!(ran.json()["error"].is_null(), "{ran:#?}");
-    assert!(lab.signs_in("app", &application));
+    assert!(bench.signs_in("app", &application));
 }
 
-#[tokio::test]
-async fn an_unknown_destination_is_told_with_the_nearest() {
-    let (lab, _) = Lab::with_app().await;
-    let ran = lab.run("deliver app --to fiel").await.ended(2);
+#[test]
+fn an_unknown_destination_is_told_with_the_nearest() {
+    let (bench, _) = Bench::with_app();
+    let ran = bench.line("deliver app --to fiel").exits(2);
     assert!(
         ran.stderr.contains("did you mean \"file\"?"),
         "{}",
@@ -63,20 +63,20 @@ async fn an_unknown_destination_is_told_with_the_nearest() {
     );
 }
 
-#[tokio::test]
-async fn rollback_makes_the_previous_secret_current_again() {
-    let (lab, application) = Lab::with_app().await;
-    let old = lab.current("app").await;
-    lab.run("rotate app").await.ended(0);
-    let new = lab.current("app").await;
-    let ran = lab.run("rollback app -o json").await.ended(0).json();
+#[test]
+fn rollback_makes_the_previous_secret_current_again() {
+    let (bench, application) = Bench::with_app();
+    let old = bench.current("app");
+    bench.line("rotate app").exits(0);
+    let new = bench.current("app");
+    let ran = bench.line("rollback app -o json").exits(0).json();
     assert_eq!(key_id(&ran["new_key_id"]), old);
     assert_eq!(key_id(&ran["old_key_id"]), new);
     assert_eq!(ran["state"], "overlapping");
-    assert_eq!(lab.current("app").await, old);
-    assert!(lab.signs_in("app", &application));
-    let value = fs::read_to_string(lab.file("app")).unwrap();
-    let keys = lab.sandbox.keys(application.client_id);
+    assert_eq!(bench.current("app"), old);
+    assert!(bench.signs_in("app", &application));
+    let value = fs::read_to_string(bench.path("app.secret")).unwrap();
+    let keys = bench.sandbox.keys(application.client_id);
     assert_eq!(
         secrecy::ExposeSecret::expose_secret(&keys[0].value),
         &value,
@@ -84,9 +84,9 @@ async fn rollback_makes_the_previous_secret_current_again() {
     );
 }
 
-#[tokio::test]
-async fn without_a_previous_secret_there_is_nothing_to_roll_back_to() {
-    let (lab, _) = Lab::with_app().await;
-    let ran = lab.run("rollback app -o json").await.ended(1);
+#[test]
+fn without_a_previous_secret_there_is_nothing_to_roll_back_to() {
+    let (bench, _) = Bench::with_app();
+    let ran = bench.line("rollback app -o json").exits(1);
     assert_eq!(ran.error_code(), "nothing-to-roll-back-to");
 }

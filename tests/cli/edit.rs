@@ -146,3 +146,26 @@ fn another_secret_is_adopted_with_all_checks_and_delivered() {
     assert_eq!(after["previous"][0]["key_id"], before["current"]["key_id"]);
     assert_eq!(bench.read("app.secret"), key.value.expose_secret());
 }
+
+#[test]
+fn what_it_is_for_can_t_be_changed_and_it_is_said_what_can() {
+    let bench = Bench::new();
+    bench.adopted("app");
+    let other = bench.application("other");
+    for (flag, value, field) in [
+        ("--tenant-id", other.tenant_id.to_string(), "tenant_id"),
+        ("--client-id", other.client_id.to_string(), "client_id"),
+        ("--client-id", "no-guid".into(), "client_id"),
+        ("--cloud", "public".into(), "cloud"),
+    ] {
+        let run = bench.unchanged_by(|| edit(&bench, [flag, &value]).exits(2));
+        let run = run.says([
+            &format!("{field} can't be changed once connection app is adopted"),
+            "under another name",
+            "connection remove app",
+        ]);
+        assert_eq!(run.stderr.lines().count(), 2, "{run:?}");
+    }
+    let help = bench.run(["connection", "edit", "--help"]).exits(0);
+    assert!(!help.stdout.contains("--tenant-id"), "{}", help.stdout);
+}

@@ -1,22 +1,32 @@
 //! A folder with settings and a store, a sandbox in this process, and the binary.
 
+mod run;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use keywheel::clock::{Clock, SystemClock};
-use keywheel::entra::{ClientId, TenantId};
+use keywheel::entra::{ClientId, Cloud, Entra, KeyId, TenantId};
+use keywheel::journal::{Actor, Journal};
+use keywheel::rotation::advance::{Engine, Tokens};
+use keywheel::rotation::observe::Unobserved;
+use keywheel::rotation::stopping::Stopping;
 use keywheel::sandbox::{Call, Kind, NewApplication, Options, Registered, Sandbox};
+use keywheel::settings::Settings;
+use keywheel::store::{Keys, SqliteStore, Store};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+pub use run::{Run, fields, key_id};
 
 /// A folder, a sandbox and the binary; all of it ends with it.
 pub struct Bench {
@@ -26,16 +36,6 @@ pub struct Bench {
     applications: Mutex<Vec<ClientId>>,
     /// Serves the sandbox while a test waits for the binary.
     runtime: Runtime,
-}
-
-/// What a run of the binary left behind.
-#[derive(Debug)]
-pub struct Run {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-    #[expect(dead_code, reason = "shown where a test fails")]
-    line: String,
 }
 
 impl Bench {
@@ -107,6 +107,85 @@ impl Bench {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
+    /// The store, as another process has it open.
+    pub fn store(&self) -> SqliteStore {
+        SqliteStore::open(&self.path("state/keywheel.db")).unwrap()
+    }
+
+    /// Waits for something that is asynchronous.
+    pub fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+
+    /// Of the key that the store was sealed with.
+    pub fn fingerprint(&self) -> String {
+        let fingerprint = self.wait(self.store().fingerprint());
+        fingerprint.unwrap().to_string()
+    }
+
+    /// The journal of a connection.
+    pub fn journal(&self, name: &str) -> Journal {
+        let name = name.parse().unwrap();
+        let journal = self.wait(self.store().journal(&name));
+        journal.unwrap().unwrap()
+    }
+
+    /// The Key ID of a connection's current secret.
+    pub fn current(&self, name: &str) -> KeyId {
+        self.journal(name).current().unwrap().key_id
+    }
+
+    /// The secrets that are truly on the application.
+    pub fn keys(&self, application: &Registered) -> Vec<KeyId> {
+        let keys = self.sandbox.keys(application.client_id);
+        keys.iter().map(|key| key.key_id).collect()
+    }
+
+    /// Whether what is in the file `NAME.secret` could sign in right now.
+    pub fn signs_in(&self, name: &str, application: &Registered) -> bool {
+        let value = SecretString::from(self.read(&format!("{name}.secret")));
+        let signed_in = self.sandbox.sign_in(application.client_id, &value);
+        signed_in.everywhere
+    }
+
+    /// One delivery that fails, and is not waited for: a folder is in the file's place, where not
+    /// even root can write.
+    pub fn fail_to_deliver(&self, name: &str) {
+        let file = self.path(&format!("{name}.secret"));
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        let name = name.parse().unwrap();
+        self.wait(async {
+            let engine = self.engine().await;
+            engine.deliver(&name, None, Duration::ZERO).await.unwrap();
+        });
+    }
+
+    async fn engine(&self) -> Engine {
+        let settings = Arc::new(Settings::load(&self.path("keywheel.toml")).unwrap());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = Arc::new(self.store());
+        let keys = Keys::open(settings.master_key.clone(), &*store).await;
+        let url = self.sandbox.url();
+        let cloud = Cloud::new("lab", &url, &url, None).unwrap();
+        Engine {
+            instances: store.instances().await.unwrap(),
+            store,
+            keys: Arc::new(keys.unwrap()),
+            entra: Entra::new(vec![cloud], Duration::from_secs(5), clock.clone()),
+            clock,
+            settings,
+            actor: Actor {
+                user: "tester".into(),
+                sudo_user: None,
+                host: "bench".into(),
+            },
+            observer: Arc::new(Unobserved),
+            tokens: Tokens::default(),
+            stopping: Stopping::default(),
+        }
+    }
+
     pub fn set_mode(&self, name: &str, mode: u32) {
         let permissions = fs::Permissions::from_mode(mode);
         fs::set_permissions(self.path(name), permissions).unwrap();
@@ -149,6 +228,15 @@ impl Bench {
         application
     }
 
+    /// A store with the connection `app`, which rotates in Berlin and delivers to `app.secret`.
+    pub fn with_app() -> (Self, Registered) {
+        let bench = Self::new();
+        let application = bench.application("app");
+        let more = ["--to-file", "app.secret", "--timezone", "Europe/Berlin"];
+        bench.add("app", &application, more).exits(0);
+        (bench, application)
+    }
+
     /// Runs the binary in the folder, nothing on its standard input.
     pub fn run<S: AsRef<OsStr>>(&self, line: impl IntoIterator<Item = S>) -> Run {
         self.run_with(line, "")
@@ -167,30 +255,27 @@ impl Bench {
         input: &str,
         variables: &[(&str, &str)],
     ) -> Run {
-        let line: Vec<_> = line.into_iter().map(|it| it.as_ref().to_owned()).collect();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keywheel"))
-            .args(&line)
+        let mut command = self.command(line);
+        command.envs(variables.iter().copied());
+        let run = Run::of(command, input);
+        self.assert_discreet(&run, run.line.starts_with("secret"));
+        run
+    }
+
+    /// The binary in the folder, with nothing in its environment but where the settings are.
+    pub fn command<S: AsRef<OsStr>>(&self, line: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keywheel"));
+        command
+            .args(line)
             .current_dir(self.folder.path())
             .env_clear()
-            .env("KEYWHEEL_CONFIG", self.path("keywheel.toml"))
-            .envs(variables.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It may have ended before it has read anything.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        let words: Vec<_> = line.iter().map(|word| word.to_string_lossy()).collect();
-        let run = Run {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-            line: words.join(" "),
-        };
-        self.assert_discreet(&run, words.first().is_some_and(|word| word == "secret"));
-        run
+            .env("KEYWHEEL_CONFIG", self.path("keywheel.toml"));
+        command
+    }
+
+    /// Runs the words of a line.
+    pub fn line(&self, line: &str) -> Run {
+        self.run(line.split_whitespace())
     }
 
     /// Every secret that any application has now.
@@ -253,36 +338,6 @@ impl Bench {
             runtime,
         }
     }
-}
-
-impl Run {
-    /// Fails the test unless it ended with this code.
-    #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{self:#?}");
-        self
-    }
-
-    /// Standard output as JSON.
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
-    }
-
-    /// Fails the test unless standard error says all of this.
-    #[track_caller]
-    pub fn says<const N: usize>(self, words: [&str; N]) -> Self {
-        for word in words {
-            assert!(self.stderr.contains(word), "not said: {word}\n{self:#?}");
-        }
-        self
-    }
-}
-
-/// The names of an object's fields, in their order.
-pub fn fields(value: &Value) -> Vec<&str> {
-    let object = value.as_object().unwrap();
-    object.keys().map(String::as_str).collect()
 }
 
 fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {

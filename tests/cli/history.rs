@@ -3,18 +3,18 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::lab::Lab;
+use crate::harness::Bench;
 
 fn at(event: &Value) -> DateTime<Utc> {
     event["at"].as_str().unwrap().parse().unwrap()
 }
 
-#[tokio::test]
-async fn what_happened_is_told_in_its_order() {
-    let (lab, _) = Lab::with_app().await;
-    lab.adopt("billing").await;
-    lab.run("rotate app").await.ended(0);
-    let document = lab.run("history -o json").await.ended(0).json();
+#[test]
+fn what_happened_is_told_in_its_order() {
+    let (bench, _) = Bench::with_app();
+    bench.adopted("billing");
+    bench.line("rotate app").exits(0);
+    let document = bench.line("history -o json").exits(0).json();
     let events = document.as_array().unwrap();
     assert!(events.iter().map(at).is_sorted());
     for event in events {
@@ -38,7 +38,7 @@ async fn what_happened_is_told_in_its_order() {
     let minted = events.iter().find(|event| event["action"] == "minted");
     let minted = minted.expect("a secret was minted");
     assert!(minted["key_id"].is_string() && minted["rotation_id"].is_string());
-    let of_one = lab.run("history billing -o json").await.ended(0).json();
+    let of_one = bench.line("history billing -o json").exits(0).json();
     assert!(
         of_one
             .as_array()
@@ -46,31 +46,26 @@ async fn what_happened_is_told_in_its_order() {
             .iter()
             .all(|event| event["connection"] == "billing")
     );
-    let table = lab.run("history").await.ended(0).stdout;
+    let table = bench.line("history").exits(0).stdout;
     assert_eq!(table.lines().count(), events.len() + 1, "{table}");
 }
 
-#[tokio::test]
-async fn since_and_until_bound_it() {
-    let (lab, _) = Lab::with_app().await;
-    let none = lab
-        .run("history --until 2020-01-01T00:00:00Z -o json")
-        .await;
-    assert_eq!(none.ended(0).stdout.trim(), "[]");
-    let all = lab
-        .run("history --since 2020-01-01T00:00:00Z -o json")
-        .await;
-    assert!(!all.ended(0).json().as_array().unwrap().is_empty());
-    let ran = lab
-        .run("history --since 2026-02-01T00:00:00Z --until 2026-01-01T00:00:00Z")
-        .await
-        .ended(2);
+#[test]
+fn since_and_until_bound_it() {
+    let (bench, _) = Bench::with_app();
+    let none = bench.line("history --until 2020-01-01T00:00:00Z -o json");
+    assert_eq!(none.exits(0).stdout.trim(), "[]");
+    let all = bench.line("history --since 2020-01-01T00:00:00Z -o json");
+    assert!(!all.exits(0).json().as_array().unwrap().is_empty());
+    let ran = bench
+        .line("history --since 2026-02-01T00:00:00Z --until 2026-01-01T00:00:00Z")
+        .exits(2);
     assert!(ran.stderr.contains("is not before"), "{}", ran.stderr);
 }
 
-#[tokio::test]
-async fn a_name_that_never_was_is_a_mistake() {
-    let (lab, _) = Lab::with_app().await;
-    let ran = lab.run("history aap -o json").await.ended(2);
+#[test]
+fn a_name_that_never_was_is_a_mistake() {
+    let (bench, _) = Bench::with_app();
+    let ran = bench.line("history aap -o json").exits(2);
     assert_eq!(ran.error_code(), "no-such-connection");
 }

@@ -21,7 +21,7 @@ fn it_makes_settings_folder_key_and_database_and_is_harmless_when_repeated() {
     assert_eq!(first.stdout, "", "what it made is no data");
     let first = first.says(["settings", "master key", "database", "connection add"]);
     assert!(first.stderr.contains("made: "), "{first:?}");
-    assert_eq!(mode(&bench, "keywheel.toml"), 0o644);
+    assert_eq!(mode(&bench, "keywheel.toml"), 0o640);
     assert_eq!(mode(&bench, "master.key"), 0o600);
     assert_eq!(mode(&bench, "state"), 0o700);
     assert_eq!(mode(&bench, "state/keywheel.db"), 0o600);
@@ -76,7 +76,8 @@ fn permissions_that_let_others_in_are_refused() {
     run.says(["state folder", "0755", "chmod 700"]);
 
     for (file, mode, said) in [
-        ("keywheel.toml", 0o666, "chmod go-w"),
+        ("keywheel.toml", 0o666, "chmod 640"),
+        ("keywheel.toml", 0o644, "chmod 640"),
         ("master.key", 0o640, "chmod 0600"),
         ("state/keywheel.db", 0o644, "chmod 0600"),
     ] {

@@ -7,15 +7,16 @@ use keywheel::sandbox::{Action, Fault, Kind, NewPassword, Registered};
 use keywheel::store::{Change, Store};
 use ulid::Ulid;
 
-use crate::lab::{Lab, key_id};
+use crate::harness::{Bench, key_id};
 
 /// A connection with a secret that an abandoned rotation asked for, and that showed up when nobody
 /// looked for its name any more.
-async fn with_an_orphan() -> (Lab, Registered) {
-    let (lab, application) = Lab::with_app().await;
-    lab.run("rotate app").await.ended(0);
+fn with_an_orphan() -> (Bench, Registered) {
+    let (bench, application) = Bench::with_app();
+    bench.line("rotate app").exits(0);
+    let store = bench.store();
     let attempt = AttemptName {
-        instance: lab.store.instances().await.unwrap()[0],
+        instance: bench.wait(store.instances()).unwrap()[0],
         attempt: Ulid::new(),
     };
     let intended = Rotation {
@@ -33,66 +34,66 @@ async fn with_an_orphan() -> (Lab, Registered) {
         state: State::Abandoned,
         ..intended.clone()
     };
-    let journal = lab.journal("app").await;
+    let journal = bench.journal("app");
     let places = (journal.declared.tenant_id, journal.declared.client_id);
-    let lease = lab.store.try_lock(journal.id, places).await.unwrap();
+    let lease = bench.wait(store.try_lock(journal.id, places)).unwrap();
     let lease = lease.unwrap();
     for rotation in [intended, abandoned] {
         let change = vec![Change::Rotation(rotation)];
-        lab.store.commit(&lease, change).await.unwrap();
+        bench.wait(store.commit(&lease, change)).unwrap();
     }
     let late = NewPassword {
         display_name: Some(attempt.to_string()),
         ..NewPassword::default()
     };
-    lab.sandbox.add_key(application.client_id, late);
-    (lab, application)
+    bench.sandbox.add_key(application.client_id, late);
+    (bench, application)
 }
 
-#[tokio::test]
-async fn k_an_orphan_is_listed_and_stays_until_somebody_asks() {
-    let (lab, application) = with_an_orphan().await;
-    let before = lab.keys(&application);
-    let document = lab.run("orphans -o json").await.ended(0).json();
+#[test]
+fn k_an_orphan_is_listed_and_stays_until_somebody_asks() {
+    let (bench, application) = with_an_orphan();
+    let before = bench.keys(&application);
+    let document = bench.line("orphans -o json").exits(0).json();
     assert_eq!(document[0]["connection"], "app");
     assert!(document[0]["error"].is_null(), "{document}");
     let orphans = document[0]["orphans"].as_array().unwrap();
     assert_eq!(orphans.len(), 1, "{document}");
     assert_eq!(key_id(&orphans[0]["key_id"]), before[2]);
     assert_eq!(orphans[0]["removed"], false);
-    assert_eq!(lab.keys(&application), before);
-    let refused = lab.run("orphans --remove").await.ended(2);
+    assert_eq!(bench.keys(&application), before);
+    let refused = bench.line("orphans --remove").exits(2);
     assert!(refused.stderr.contains("--yes"), "{}", refused.stderr);
-    assert_eq!(lab.keys(&application), before);
+    assert_eq!(bench.keys(&application), before);
 }
 
-#[tokio::test]
-async fn k_orphans_are_removed_and_nothing_else_is() {
-    let (lab, application) = with_an_orphan().await;
+#[test]
+fn k_orphans_are_removed_and_nothing_else_is() {
+    let (bench, application) = with_an_orphan();
     let foreign = NewPassword {
         display_name: Some("somebody else".into()),
         ..NewPassword::default()
     };
-    lab.sandbox.add_key(application.client_id, foreign);
-    let mut left = lab.keys(&application);
+    bench.sandbox.add_key(application.client_id, foreign);
+    let mut left = bench.keys(&application);
     left.remove(2);
-    let ran = lab.run("orphans --remove --yes -o json").await.ended(0);
+    let ran = bench.line("orphans --remove --yes -o json").exits(0);
     assert_eq!(ran.json()[0]["orphans"][0]["removed"], true, "{ran:#?}");
-    assert_eq!(lab.keys(&application), left);
-    let ran = lab.run("orphans").await.ended(0);
+    assert_eq!(bench.keys(&application), left);
+    let ran = bench.line("orphans").exits(0);
     assert_eq!(
         (ran.stdout.as_str(), ran.stderr.as_str()),
         ("", "no orphans\n")
     );
 }
 
-#[tokio::test]
-async fn p7_an_application_that_could_not_be_read_is_said() {
-    let (lab, application) = with_an_orphan().await;
+#[test]
+fn p7_an_application_that_could_not_be_read_is_said() {
+    let (bench, application) = with_an_orphan();
     let fault = Fault::on(Kind::GetApplication, Action::HangUp).always();
-    lab.sandbox.inject(fault.of(application.client_id));
-    let ran = lab.run("orphans -o json").await.ended(1);
+    bench.sandbox.inject(fault.of(application.client_id));
+    let ran = bench.line("orphans -o json").exits(1);
     assert!(ran.json()[0]["error"]["code"].is_string(), "{ran:#?}");
-    let ran = lab.run("orphans").await.ended(1);
+    let ran = bench.line("orphans").exits(1);
     assert!(ran.stderr.contains("1 could not"), "{}", ran.stderr);
 }

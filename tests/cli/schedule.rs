@@ -1,28 +1,25 @@
 //! `schedule`
 
-use std::process::Stdio;
+use std::process::Command;
 
-use tokio::process::Command;
-
-use crate::lab::{Lab, Ran, run};
+use crate::harness::{Bench, Run};
 
 /// Without settings: there are none to be found.
-async fn suppose(line: &str) -> Ran {
+fn suppose(line: &str) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keywheel"));
     command
         .env_clear()
         .env("KEYWHEEL_CONFIG", "/nowhere/keywheel.toml")
-        .stdin(Stdio::null())
         .arg("schedule")
         .args(line.split_whitespace());
-    run(command).await
+    Run::of(command, "")
 }
 
-#[tokio::test]
-async fn f3_a_skipped_time_runs_after_the_gap_and_needs_no_settings() {
+#[test]
+fn f3_a_skipped_time_runs_after_the_gap_and_needs_no_settings() {
     let line = "--interval-days 30 --rotate-at 02:30 --timezone Europe/Berlin \
                 --from 2026-02-27T01:30:00Z --count 2 -o json";
-    let document = suppose(line).await.ended(0).json();
+    let document = suppose(line).exits(0).json();
     assert_eq!(
         document,
         serde_json::json!([
@@ -40,33 +37,31 @@ async fn f3_a_skipped_time_runs_after_the_gap_and_needs_no_settings() {
     );
 }
 
-#[tokio::test]
-async fn f5_an_unknown_zone_is_told_with_the_nearest() {
+#[test]
+fn f5_an_unknown_zone_is_told_with_the_nearest() {
     let line = "--interval-days 30 --rotate-at 02:30 --timezone Europe/Berln \
                 --from 2026-02-27T01:30:00Z";
-    let ran = suppose(line).await.ended(2);
+    let ran = suppose(line).exits(2);
     assert!(ran.stderr.contains("Europe/Berlin"), "{}", ran.stderr);
 }
 
-#[tokio::test]
-async fn half_a_rule_is_refused() {
-    let ran = suppose("--interval-days 30 --rotate-at 02:30")
-        .await
-        .ended(2);
+#[test]
+fn half_a_rule_is_refused() {
+    let ran = suppose("--interval-days 30 --rotate-at 02:30").exits(2);
     assert!(ran.stderr.contains("--timezone"), "{}", ran.stderr);
     assert!(ran.stderr.contains("--from"), "{}", ran.stderr);
 }
 
-#[tokio::test]
-async fn each_connection_with_its_own_next_rotation_first() {
-    let (lab, _) = Lab::with_app().await;
-    lab.adopt("billing").await;
-    let document = lab.run("schedule --count 3 -o json").await.ended(0).json();
+#[test]
+fn each_connection_with_its_own_next_rotation_first() {
+    let (bench, _) = Bench::with_app();
+    bench.adopted("billing");
+    let document = bench.line("schedule --count 3 -o json").exits(0).json();
     let slots = document.as_array().unwrap();
     assert_eq!(slots.len(), 6);
-    let of_app = lab.run("schedule app --count 3 -o json").await.ended(0);
+    let of_app = bench.line("schedule app --count 3 -o json").exits(0);
     assert_eq!(of_app.json().as_array().unwrap()[..], slots[..3]);
-    let shown = lab.run("status app -o json").await.ended(0).json();
+    let shown = bench.line("status app -o json").exits(0).json();
     assert_eq!(slots[0]["at"], shown[0]["next_rotation_at"]);
     for slot in &slots[..3] {
         let local = slot["local"].as_str().unwrap();

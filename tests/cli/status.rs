@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::lab::{Lab, run};
+use crate::harness::{Bench, Run};
 
 /// The fields of `connection show`: scripts rely on them.
 const FIELDS: [&str; 23] = [
@@ -32,15 +32,15 @@ const FIELDS: [&str; 23] = [
     "last_error",
 ];
 
-#[tokio::test]
-async fn all_connections_as_a_table_and_as_json_without_the_master_key() {
-    let (lab, _) = Lab::with_app().await;
-    lab.adopt("billing").await;
-    fs::remove_file(lab.master_key()).unwrap();
-    let told = lab.run("status").await.ended(0);
+#[test]
+fn all_connections_as_a_table_and_as_json_without_the_master_key() {
+    let (bench, _) = Bench::with_app();
+    bench.adopted("billing");
+    fs::remove_file(bench.path("master.key")).unwrap();
+    let told = bench.line("status").exits(0);
     assert_eq!(told.stdout.lines().count(), 3, "{}", told.stdout);
     assert_eq!(told.stderr, "");
-    let document = lab.run("status -o json").await.ended(0).json();
+    let document = bench.line("status -o json").exits(0).json();
     let names: Vec<_> = document.as_array().unwrap().iter().collect();
     assert_eq!(names[0]["name"], "app");
     assert_eq!(names[1]["name"], "billing");
@@ -51,11 +51,11 @@ async fn all_connections_as_a_table_and_as_json_without_the_master_key() {
     assert_eq!(names[0]["state"], "idle");
 }
 
-#[tokio::test]
-async fn one_connection_in_all_its_parts() {
-    let (lab, _) = Lab::with_app().await;
-    lab.run("rotate app").await.ended(0);
-    let told = lab.run("status app").await.ended(0).stdout;
+#[test]
+fn one_connection_in_all_its_parts() {
+    let (bench, _) = Bench::with_app();
+    bench.line("rotate app").exits(0);
+    let told = bench.line("status app").exits(0).stdout;
     for part in [
         "app: waiting, overlapping",
         "Secrets",
@@ -67,20 +67,20 @@ async fn one_connection_in_all_its_parts() {
     ] {
         assert!(told.contains(part), "{part} in {told}");
     }
-    let document = lab.run("status app -o json").await.ended(0).json();
+    let document = bench.line("status app -o json").exits(0).json();
     assert_eq!(document.as_array().unwrap().len(), 1);
     assert_eq!(document[0]["state"], "overlapping");
 }
 
-#[tokio::test]
-async fn what_is_wrong_is_told_with_its_remedy_and_the_next_try() {
-    let (lab, _) = Lab::with_app().await;
-    lab.adopt("billing").await;
-    lab.run("rotate app").await.ended(0);
-    lab.fail_to_deliver("app").await;
-    let document = lab.run("status app -o json").await.ended(0).json();
+#[test]
+fn what_is_wrong_is_told_with_its_remedy_and_the_next_try() {
+    let (bench, _) = Bench::with_app();
+    bench.adopted("billing");
+    bench.line("rotate app").exits(0);
+    bench.fail_to_deliver("app");
+    let document = bench.line("status app -o json").exits(0).json();
     let failure = &document[0]["last_error"];
-    let told = lab.run("status").await.ended(0).stdout;
+    let told = bench.line("status").exits(0).stdout;
     for word in ["message", "code", "remedy", "at"] {
         let word = failure[word].as_str().unwrap();
         assert!(told.contains(word), "{word} in {told}");
@@ -89,46 +89,46 @@ async fn what_is_wrong_is_told_with_its_remedy_and_the_next_try() {
     assert!(told.contains("billing"), "{told}");
 }
 
-#[tokio::test]
-async fn an_unknown_name_is_told_with_the_nearest() {
-    let (lab, _) = Lab::with_app().await;
-    let ran = lab.run("status ap").await.ended(2);
+#[test]
+fn an_unknown_name_is_told_with_the_nearest() {
+    let (bench, _) = Bench::with_app();
+    let ran = bench.line("status ap").exits(2);
     assert!(ran.stderr.contains("app"), "{}", ran.stderr);
-    let ran = lab.run("status ap -o json").await.ended(2);
+    let ran = bench.line("status ap -o json").exits(2);
     assert_eq!(ran.error_code(), "no-such-connection");
 }
 
-#[tokio::test]
-async fn nothing_yet_is_no_failure() {
-    let lab = Lab::new().await;
-    let ran = lab.run("status").await.ended(0);
+#[test]
+fn nothing_yet_is_no_failure() {
+    let bench = Bench::new();
+    let ran = bench.line("status").exits(0);
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.contains("connection add"), "{}", ran.stderr);
-    assert_eq!(lab.run("status -o json").await.ended(0).stdout.trim(), "[]");
+    assert_eq!(bench.line("status -o json").exits(0).stdout.trim(), "[]");
 }
 
-#[tokio::test]
-async fn into_a_pipe_there_is_no_colour_and_with_no_color_nowhere() {
-    let (lab, _) = Lab::with_app().await;
-    lab.run("rotate app").await.ended(0);
+#[test]
+fn into_a_pipe_there_is_no_colour_and_with_no_color_nowhere() {
+    let (bench, _) = Bench::with_app();
+    bench.line("rotate app").exits(0);
     for line in ["status", "status app", "history", "schedule"] {
-        let ran = lab.run(line).await.ended(0);
+        let ran = bench.line(line).exits(0);
         assert!(!ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
     }
-    let mut forced = lab.command("status app");
+    let mut forced = bench.command(["status", "app"]);
     forced.env("CLICOLOR_FORCE", "1");
-    let ran = run(forced).await.ended(0);
+    let ran = Run::of(forced, "").exits(0);
     assert!(ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
-    let mut refused = lab.command("status app");
+    let mut refused = bench.command(["status", "app"]);
     refused.env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1");
-    let ran = run(refused).await.ended(0);
+    let ran = Run::of(refused, "").exits(0);
     assert!(!ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
 }
 
-#[tokio::test]
-async fn a_reader_that_goes_away_is_no_failure() {
-    let (lab, _) = Lab::with_app().await;
-    lab.run("rotate app").await.ended(0);
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let (bench, _) = Bench::with_app();
+    bench.line("rotate app").exits(0);
     for line in [
         "status",
         "status app",
@@ -137,9 +137,9 @@ async fn a_reader_that_goes_away_is_no_failure() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = lab.command(line);
+        let mut command = bench.command(line.split_whitespace());
         command.stdout(Stdio::from(writer)).stderr(Stdio::piped());
-        let output = command.spawn().unwrap().wait_with_output().await.unwrap();
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{line}: {stderr}");
         assert_eq!(stderr, "", "{line}");

@@ -15,6 +15,7 @@ use keywheel::journal::{Actor, Journal};
 use keywheel::rotation::adopt::Candidate;
 use keywheel::rotation::advance::{Engine, Tokens};
 use keywheel::rotation::observe::Unobserved;
+use keywheel::rotation::stopping::Stopping;
 use keywheel::sandbox::{
     Lag, NewApplication, NewPassword, Options, Owner, Permission, Registered, Replication, Routing,
     Sandbox,
@@ -75,7 +76,9 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let stock = stock(&sandbox, shape.identity, folder.path());
         let text = settings(&sandbox.url(), &stock.identity);
-        std::fs::write(folder.path().join("keywheel.toml"), text).unwrap();
+        let config = folder.path().join("keywheel.toml");
+        std::fs::write(&config, text).unwrap();
+        std::fs::set_permissions(&config, PermissionsExt::from_mode(0o640)).unwrap();
         let world = Self {
             folder,
             sandbox,
@@ -337,5 +340,6 @@ async fn engine(settings: Arc<Settings>) -> Engine {
         },
         observer: Arc::new(Unobserved),
         tokens: Tokens::default(),
+        stopping: Stopping::default(),
     }
 }

@@ -85,7 +85,9 @@ impl World {
             states: Mutex::default(),
             seen: Mutex::default(),
         };
-        fs::write(world.path("keywheel.toml"), settings(&world.sandbox.url())).unwrap();
+        let config = world.path("keywheel.toml");
+        fs::write(&config, settings(&world.sandbox.url())).unwrap();
+        fs::set_permissions(&config, PermissionsExt::from_mode(0o640)).unwrap();
         world
     }
 

@@ -95,6 +95,7 @@ fn any_state() -> impl Strategy<Value = State> {
         }),
         pair().prop_map(|(new, old)| State::Revoking { new, old }),
         any_key().prop_map(|new| State::Abandoning { new }),
+        Just(State::Abandoned),
     ];
     (plain, any::<bool>()).prop_map(|(state, blocked)| match blocked {
         false => state,
@@ -159,7 +160,7 @@ prop_compose! {
         mut rotations in prop::collection::vec(any_rotation(), 0..4),
         mut deliveries in prop::collection::vec(any_delivery(), 0..4),
         mut removals in prop::collection::vec(any_removal(), 0..3),
-        watches in prop::collection::vec((any_attempt(), any_time()), 0..2),
+        watches in prop::collection::vec((any_attempt(), any_time(), any_retry()), 0..2),
         pull in any::<bool>(),
     ) -> Journal {
         // What the store's keys and indexes make certain.
@@ -171,7 +172,7 @@ prop_compose! {
         removals.dedup_by_key(|removal| removal.key_id);
         let mut seen = false;
         rotations.retain(|rotation| {
-            let unpromoted = rotation.state.effective().is_unpromoted();
+            let unpromoted = rotation.state.effective().may_be_promoted();
             !(unpromoted && std::mem::replace(&mut seen, true))
         });
         let mut declared = declared();
@@ -182,7 +183,9 @@ prop_compose! {
             secrets, rotations, deliveries, removals,
             watches: watches
                 .into_iter()
-                .map(|(attempt, next_look)| Watch { attempt, since: start(), next_look })
+                .map(|(attempt, next_look, retry)| Watch {
+                    attempt, since: start(), next_look, retry,
+                })
                 .collect(),
         }
     }
@@ -239,8 +242,7 @@ impl Case<'_> {
         let current = journal.current();
         match step {
             Step::Begin { .. } => {
-                let free = journal.unpromoted().is_none() && current.is_some();
-                free && self.may_change(&Retry::default())
+                self.is_free() && current.is_some() && self.may_change(&Retry::default())
             }
             Step::Attempt(id) => {
                 let rotation = self.rotation(*id);
@@ -252,7 +254,7 @@ impl Case<'_> {
                     State::Intended {
                         outcome: Outcome::Orphaned { key_id },
                         ..
-                    } => journal.removals.iter().all(|it| it.key_id != *key_id),
+                    } => !self.holds_up(*key_id),
                     _ => false,
                 };
                 known && self.may_change(&rotation.retry)
@@ -289,8 +291,27 @@ impl Case<'_> {
                 !journal.paused && self.may_try(&self.rotation(*id).retry)
             }
             Step::Promote(_) | Step::Confirm(_) => !journal.paused,
-            Step::Enter(..) | Step::Watch(_) => true,
+            Step::Watch(attempt) => journal.watches.iter().any(|it| {
+                it.attempt == *attempt && it.next_look <= *now && self.may_try(&it.retry)
+            }),
+            Step::Enter(..) => true,
         }
+    }
+
+    /// P4, P5: nothing stands before `promoted`, but what can't be removed near the end (P8).
+    fn is_free(&self) -> bool {
+        let mut rotations = self.journal.rotations.iter();
+        !rotations.any(|it| match it.state.effective() {
+            State::Abandoning { new } => self.holds_up(*new),
+            state => state.is_unpromoted(),
+        })
+    }
+
+    fn holds_up(&self, key_id: KeyId) -> bool {
+        let current = self.journal.current().and_then(|it| it.expires_at);
+        let urgent = current.is_some_and(|at| at <= self.now + DAY * 3);
+        let going = |it: &Removal| it.key_id == key_id && !(urgent && it.retry.failures >= 3);
+        self.journal.removals.iter().any(going)
     }
 
     fn may_revoke(&self, rotation: &Rotation) -> bool {
@@ -304,7 +325,7 @@ impl Case<'_> {
             Some(at) => *at <= self.now,
             // A rotation begins, it was tried when one began, or it has been overtaken by one.
             None => {
-                self.journal.unpromoted().is_none()
+                self.is_free()
                     || rotation.retry.failures > 0
                     || rotation.state.new_key() != Some(current.key_id)
             }

@@ -8,7 +8,8 @@ use keywheel::journal::{
     Absence, AttemptName, ConnectionId, Delivery, Failure, InstanceId, Journal, Origin, Outcome,
     Removal, Retry, Role, Rotation, RotationId, Secret, State,
 };
-use keywheel::rotation::plan::{Ask, Next, Step, Terms, YOUNG, is_absent, plan};
+use keywheel::rotation::abandoned;
+use keywheel::rotation::plan::{Ask, Next, Step, Terms, YOUNG, is_absent, is_urgent, plan};
 use proptest::prelude::*;
 use ulid::Ulid;
 
@@ -60,6 +61,16 @@ struct Model {
     /// What the consumer's file holds.
     consumer: KeyId,
     made: u128,
+    /// The rotation that began last.
+    latest: RotationId,
+    jam: Jam,
+}
+
+/// What fails until it is mended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Jam {
+    proofs: bool,
+    removals: bool,
 }
 
 const FOREIGN: u128 = 99;
@@ -98,6 +109,8 @@ impl Model {
             listed: vec![(key(1), None), (key(FOREIGN), None)],
             consumer: key(1),
             made: 1000,
+            latest: RotationId(Ulid(0)),
+            jam: Jam::default(),
         }
     }
 
@@ -150,6 +163,7 @@ impl Model {
         match step {
             Step::Begin { trigger, overlap } => {
                 let id = RotationId(Ulid(self.fresh()));
+                self.latest = id;
                 let (state, started_at) = (State::Abandoned, self.now);
                 let retry = Retry::default();
                 let begun = Rotation {
@@ -165,6 +179,8 @@ impl Model {
             }
             Step::Attempt(id) => self.add(id, luck),
             Step::Look(id) => self.look(id, luck),
+            Step::Prove(id) if self.jam.proofs => self.fail(id),
+            Step::Remove(key_id) if self.jam.removals => self.fail_removal(key_id),
             Step::Prove(id) => match luck {
                 Luck::Good => self.enter_from(id, |new, _| State::Verified { new }),
                 luck if luck.dies() => {}
@@ -191,11 +207,14 @@ impl Model {
             instance: InstanceId(Ulid(1)),
             attempt: Ulid(self.fresh()),
         };
-        // P4, at the moment of the call: no outcome is unknown, and nothing else is pending.
+        // P4, at the moment of the call: no outcome is unknown, and nothing else is pending. One
+        // that began beside a removal goes on beside it.
+        let begins = self.rotation(id).state == State::Abandoned;
         for rotation in &self.journal.rotations {
             let open = match rotation.state.effective() {
                 State::Intended { outcome, .. } => matches!(outcome, Outcome::Unknown { .. }),
-                state => state.is_unpromoted(),
+                State::Abandoning { new } => begins && !self.is_jammed(*new),
+                state => state.may_be_promoted(),
             };
             assert!(!open, "P4: {:?}", rotation.state);
         }
@@ -235,6 +254,13 @@ impl Model {
             Luck::LostBefore | Luck::LostAfter => self.fail(id),
             Luck::DiesBefore | Luck::DiesAfter => {}
         }
+    }
+
+    /// Whether another attempt may stand beside the removal of this key (P8).
+    fn is_jammed(&self, key_id: KeyId) -> bool {
+        let failing = |it: &Removal| it.key_id == key_id && it.retry.failures >= 3;
+        let removals = &self.journal.removals;
+        is_urgent(&self.journal, self.now) && removals.iter().any(failing)
     }
 
     fn look(&mut self, id: RotationId, luck: Luck) {
@@ -334,6 +360,8 @@ impl Model {
             });
         }
         self.journal.due_at = self.now + DAY * 30;
+        let newer = |it: &Rotation| it.state != State::Abandoned;
+        self.journal.rotations.retain(newer);
     }
 
     fn abandon(&mut self, id: RotationId) {
@@ -431,10 +459,10 @@ impl Model {
         }
         self.journal.removals.retain(|it| it.key_id != key_id);
         self.journal.secrets.retain(|it| it.key_id != key_id);
+        self.end_abandoned(key_id);
         for rotation in &mut self.journal.rotations {
             rotation.state = match rotation.state.clone() {
                 State::Revoking { new, old } if old == key_id => State::Completed { new, old },
-                State::Abandoning { new } if new == key_id => State::Abandoned,
                 State::Intended {
                     attempt,
                     outcome: Outcome::Orphaned { key_id: orphan },
@@ -445,7 +473,20 @@ impl Model {
                 state => state,
             };
         }
-        self.journal.rotations.retain(|it| !it.state.is_final());
+        self.journal.rotations.retain(|it| !it.is_over());
+    }
+
+    /// The rotation that waited for this key to be abandoned, and what follows it.
+    fn end_abandoned(&mut self, key_id: KeyId) {
+        let waits = |it: &&Rotation| *it.state.effective() == State::Abandoning { new: key_id };
+        let Some(rotation) = self.journal.rotations.iter().find(waits) else {
+            return;
+        };
+        let is_latest = rotation.id == self.latest;
+        for ended in abandoned::ended(&self.journal, rotation, is_latest, self.now) {
+            let id = ended.id;
+            *self.rotation(id) = ended;
+        }
     }
 
     /// What must be so between any two steps.
@@ -461,10 +502,14 @@ impl Model {
             let secret = self.journal.secret(key_id);
             key_id == key(FOREIGN) || secret.is_some_and(|it| it.role != Role::Doomed)
         };
+        let failing = |key_id: KeyId| {
+            let mut removals = self.journal.removals.iter();
+            removals.any(|it| it.key_id == key_id && it.retry.failures > 0)
+        };
         let orphans = self
             .listed
             .iter()
-            .filter(|(key_id, _)| !held(*key_id))
+            .filter(|(key_id, _)| !held(*key_id) && !failing(*key_id))
             .count();
         assert!(orphans <= 1, "P4: {:?}", self.listed);
         let pending = self
@@ -484,17 +529,28 @@ proptest! {
     fn p1_to_p4_hold_at_every_step_and_it_converges_when_the_faults_stop(
         overlap in prop::sample::select(vec!["0s", "7d", "40d", "next-rotation"]),
         lucks in prop::collection::vec((any_luck(), prop::bool::weighted(0.02), 0_i64..40), 100..600),
+        days_left in 2_i64..67,
+        (proofs, removals) in any::<(bool, bool)>(),
+        jammed in 0_usize..300,
     ) {
         let mut model = Model::new(overlap.parse().unwrap());
-        for (luck, by_hand, seconds) in lucks {
+        model.journal.secrets[0].expires_at = Some(start() + TimeDelta::days(days_left));
+        model.jam = Jam { proofs, removals };
+        for (step, (luck, by_hand, seconds)) in lucks.into_iter().enumerate() {
+            if step == jammed {
+                model.jam = Jam::default();
+            }
             model.step(if by_hand { Ask::Rotate(None) } else { Ask::Due }, luck);
             model.check();
             model.now += TimeDelta::seconds(seconds);
         }
+        model.jam = Jam::default();
         // From here on all goes well: within four intervals and an overlap everything has ended.
         let calm = model.now + DAY * 45;
         while model.now < calm {
-            model.step(Ask::Resume, Luck::Good);
+            // What was abandoned is followed by another; nothing else is begun.
+            let follows = model.journal.abandoned().is_some();
+            model.step(if follows { Ask::Due } else { Ask::Resume }, Luck::Good);
             model.check();
         }
         prop_assert!(model.journal.removals.is_empty());
@@ -506,5 +562,44 @@ proptest! {
         // What is left: the current one, somebody else's, and one for each overlap that waits for
         // the next rotation.
         prop_assert_eq!(model.listed.len(), 2 + open.len(), "{:?}", model.journal);
+    }
+}
+
+#[test]
+fn p8_a_removal_that_keeps_failing_holds_up_no_rotation_near_the_end() {
+    for by_hand in [false, true] {
+        let mut model = Model::new("7d".parse().unwrap());
+        let end = start() + TimeDelta::days(5);
+        model.journal.secrets[0].expires_at = Some(end);
+        if by_hand {
+            model.step(Ask::Rotate(None), Luck::Good);
+        }
+        model.jam = Jam {
+            proofs: true,
+            removals: true,
+        };
+        let abandoning = |it: &Rotation| matches!(it.state, State::Abandoning { .. });
+        while !model.journal.rotations.iter().any(abandoning) {
+            model.step(Ask::Due, Luck::Good);
+            model.check();
+        }
+        model.jam.proofs = false;
+        while model.journal.current().unwrap().key_id == key(1) {
+            model.step(Ask::Due, Luck::Good);
+            model.check();
+            assert!(model.now < end, "P8: by hand {by_hand}");
+        }
+        // The one that could not be removed goes on being removed beside it.
+        assert_eq!(model.journal.removals.len(), 1);
+        model.jam.removals = false;
+        while !model.journal.removals.is_empty() {
+            model.step(Ask::Due, Luck::Good);
+            model.check();
+        }
+        assert!(!model.journal.rotations.iter().any(abandoning));
+        assert!(
+            model.journal.abandoned().is_none(),
+            "what it was for is done"
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! D: the disk is full or fails, the master key is the wrong one, the database is damaged.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use keywheel::connection::ConnectionName;
+use keywheel::clock::VirtualClock;
+use keywheel::connection::{ConnectionName, Declared};
 use keywheel::entra::{ClientId, KeyId, TenantId};
 use keywheel::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
 use keywheel::rotation::AdvanceFault;
@@ -18,7 +20,7 @@ use keywheel::store::{
     Lease, MasterKeyLease, Sealed, ServiceLease, SqliteStore, Store, StoreFault, master_key,
 };
 
-use crate::world::{PATIENT, World};
+use crate::world::{PATIENT, World, write_settings};
 
 /// A store whose commits fail for a while.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct FailingStore {
     spare: AtomicU32,
     /// then so many fail.
     fail: AtomicU32,
+    /// At each failure this clock is set forward by so much.
+    jump: OnceLock<(Arc<VirtualClock>, Duration)>,
 }
 
 impl FailingStore {
@@ -37,6 +41,7 @@ impl FailingStore {
             inner: world.store.clone(),
             spare: AtomicU32::new(0),
             fail: AtomicU32::new(0),
+            jump: OnceLock::new(),
         });
         world.engine.store = failing.clone();
         failing
@@ -64,6 +69,9 @@ impl FailingStore {
         {
             return Ok(());
         }
+        if let Some((clock, by)) = self.jump.get() {
+            clock.advance(*by);
+        }
         Err(StoreFault::Io {
             detail: "no space left on device".into(),
         })
@@ -83,6 +91,9 @@ impl Store for FailingStore {
     }
     async fn journals(&self) -> Result<Vec<Journal>, StoreFault> {
         self.inner.journals().await
+    }
+    async fn declarations(&self) -> Result<Vec<(ConnectionId, Declared)>, StoreFault> {
+        self.inner.declarations().await
     }
     async fn latest_rotation(&self, id: ConnectionId) -> Result<Option<Rotation>, StoreFault> {
         self.inner.latest_rotation(id).await
@@ -200,6 +211,20 @@ async fn d1_a_disk_that_is_full_for_a_while_costs_nothing_but_time() {
     rotate(&world).await.unwrap();
     assert_eq!(added(&world, &application), 1, "P4");
     assert!(world.sandbox.calls().len() > before);
+    converged(&world, &application).await;
+}
+
+#[tokio::test]
+async fn d1_p1_a_clock_that_is_set_meanwhile_shortens_no_minute() {
+    let (world, application, failing) = full_after_the_add(60).await;
+    let hour = Duration::from_secs(3_600);
+    failing.jump.set((world.clock.clone(), hour)).unwrap();
+    rotate(&world).await.unwrap();
+    assert_eq!(
+        added(&world, &application),
+        1,
+        "it was committed in the end"
+    );
     converged(&world, &application).await;
 }
 
@@ -356,7 +381,7 @@ fn set_schema(path: &std::path::Path, version: i64) {
 fn d6_damaged_settings_are_refused_with_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keywheel.toml");
-    std::fs::write(&path, "[store]\npath = \"keywheel.db\n").unwrap();
+    write_settings(&path, "[store]\npath = \"keywheel.db\n");
     let refused = Settings::load(&path).unwrap_err().to_string();
     assert!(refused.contains("keywheel.toml:2:"), "{refused}");
 }

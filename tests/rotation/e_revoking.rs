@@ -365,7 +365,7 @@ async fn e9_one_key_id_goes_and_never_all_others() {
 #[tokio::test]
 async fn p2_no_revocation_before_the_servers_clock_says_so() {
     let (world, application, _) = overlapping().await;
-    world.sandbox.set_date_offset(TimeDelta::hours(-2));
+    world.sandbox.set_date_offset(TimeDelta::minutes(-4));
     world.clock.advance(WEEK);
     world.advance("app", Order::DUE).await;
     assert_eq!(world.keys(&application).len(), 2);

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use keywheel::clock::Clock;
 use keywheel::entra::KeyId;
+use keywheel::journal::AttemptName;
 use keywheel::rotation::advance::Order;
 use keywheel::rotation::forecast::Change;
+use keywheel::rotation::standing::{Health, standing};
 use keywheel::sandbox::{Action, Fault, Kind, Registered};
 use keywheel::store::{Change as Write, Store};
 
@@ -215,4 +217,76 @@ async fn i3_p9_open_overlaps_that_revoke_now_ends_are_named() {
         .iter()
         .filter(|it| matches!(it, Change::Revoke { .. }));
     assert_eq!(revoked.count(), 2);
+}
+
+/// An attempt whose answer was lost, and that is followed by one that worked: its name is looked
+/// for during seven days.
+async fn watched() -> (World, Registered, AttemptName) {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let lost = Fault::on(Kind::AddPassword, Action::HangUp);
+    world.sandbox.inject(lost);
+    world.rotate("app").await;
+    assert_eq!(world.state("app").await, "overlapping");
+    let attempt = world.journal("app").await.watches[0].attempt;
+    (world, app, attempt)
+}
+
+fn names(changes: &[Change], attempt: AttemptName) -> usize {
+    let display_name = attempt.to_string();
+    let named = Change::Reconcile { display_name };
+    changes.iter().filter(|it| **it == named).count()
+}
+
+#[tokio::test]
+async fn i3_p9_a_name_whose_look_is_due_is_named() {
+    let (world, app, attempt) = watched().await;
+    let at_once = forecast_holds(&world, &app, due(), "not due yet").await;
+    assert_eq!(at_once, []);
+    // It would be removed by the next pass that reads the application, whatever that is for.
+    let journal = world.journal("app").await;
+    let rotates = world.engine.forecast(&journal, by_hand(None)).unwrap();
+    assert_eq!(names(&rotates, attempt), 1, "{rotates:?}");
+
+    world.clock.advance(Duration::from_secs(600));
+    let reads = world.count(Kind::GetApplication, &app);
+    let changes = forecast_holds(&world, &app, due(), "the look is due").await;
+    assert!(world.count(Kind::GetApplication, &app) > reads);
+    assert_eq!(names(&changes, attempt), 1, "{changes:?}");
+}
+
+#[tokio::test]
+async fn p4_p7_a_look_that_fails_is_journalled_told_and_retried() {
+    let (world, app, attempt) = watched().await;
+    world.clock.advance(Duration::from_secs(600));
+    let dead = Fault::on(Kind::GetApplication, Action::HangUp).always();
+    world.sandbox.inject(dead);
+    let failed_at = world.clock.now();
+    world.advance("app", Order::DUE).await;
+    let journal = world.journal("app").await;
+    assert_eq!(journal.watches[0].attempt, attempt);
+    assert_eq!(journal.watches[0].retry.failures, 1);
+    assert!(journal.next_action_at.unwrap() <= failed_at + Duration::from_secs(10));
+    let event = world.events().await.pop().unwrap();
+    assert_eq!(
+        (&*event.action, &*event.result),
+        ("look-failed", "interrupted")
+    );
+    let terms = world.engine.terms(&journal).unwrap();
+    let standing = standing(&journal, &terms, world.clock.now());
+    assert_eq!(standing.health, Health::Retrying);
+    assert_eq!(standing.last_error.unwrap().code, "interrupted");
+    // What waits for its next try is not forecast.
+    let changes = world.engine.forecast(&journal, due()).unwrap();
+    assert_eq!(changes, []);
+
+    world.sandbox.clear_faults();
+    world.clock.advance(Duration::from_secs(60));
+    world.advance("app", Order::DUE).await;
+    assert_eq!(world.journal("app").await.watches[0].retry.failures, 0);
+    world.serve("app", 6, async |_| {}).await;
+    assert!(
+        world.count(Kind::GetApplication, &app) < 40,
+        "no tight loop"
+    );
 }

@@ -8,11 +8,13 @@
 )]
 
 mod a_propagation;
+mod abandoned;
 mod b_adding;
 mod by_hand;
 mod c_adopting;
 mod d_storage;
 mod e_revoking;
+mod f_clock;
 mod g_locks;
 mod g_processes;
 mod h_destinations;

@@ -3,7 +3,10 @@
 use chrono::TimeDelta;
 use keywheel::clock::Clock;
 use keywheel::connection::Declared;
+use keywheel::journal::{AttemptName, Rotation, State};
 use keywheel::rotation::adopt::AdoptFault;
+use keywheel::rotation::advance::Removed;
+use keywheel::sandbox::{Action, Fault, GraphError, Kind};
 use keywheel::store::Store;
 
 use crate::world::World;
@@ -126,4 +129,51 @@ async fn p2_a_file_that_moves_during_an_overlap_gets_the_secret_at_once() {
     let current = world.current("app").await;
     assert!(world.holds(&application, &away, current));
     assert!(world.holds(&application, &file, current), "left as it was");
+}
+
+#[tokio::test]
+async fn p7_what_a_removed_connection_leaves_unfinished_is_named() {
+    let world = World::new().await;
+    let application = world.adopted().await;
+    // The answer is lost, then the permission: the attempt's outcome can't be found out.
+    let lost = Fault::on(Kind::AddPassword, Action::HangUp).after_effect();
+    world.sandbox.inject(lost);
+    let denied = Fault::on(Kind::GetApplication, Action::Refuse(GraphError::Denied));
+    world.sandbox.inject(denied.nth(2).always());
+    world.rotate("app").await;
+    assert_eq!(world.state("app").await, "blocked");
+    let attempt = attempt_of(&world.rotation("app").await);
+    let removed = remove(&world).await;
+    assert_eq!(removed.unknown, [attempt]);
+    let given_up = |action: &'static str| {
+        let events = world.events();
+        async move { events.await.into_iter().find(|it| it.action == action) }
+    };
+    let event = given_up("name-given-up").await.unwrap();
+    assert_eq!(event.result, attempt.to_string());
+
+    // Restored, found, and not to be removed: it is a Key ID now.
+    world.engine.restore(&"app".parse().unwrap()).await.unwrap();
+    world.sandbox.clear_faults();
+    let denied = Fault::on(Kind::RemovePassword, Action::Refuse(GraphError::Denied));
+    world.sandbox.inject(denied.always());
+    world.days_later(1).await;
+    let orphan = world.keys(&application)[1];
+    let removed = remove(&world).await;
+    assert_eq!(removed.unremoved, [orphan]);
+    assert_eq!(removed.unknown, []);
+    let event = given_up("removal-given-up").await.unwrap();
+    assert_eq!(event.key_id, Some(orphan));
+}
+
+async fn remove(world: &World) -> Removed {
+    let name = "app".parse().unwrap();
+    world.engine.remove(&name).await.unwrap().unwrap()
+}
+
+fn attempt_of(rotation: &Rotation) -> AttemptName {
+    match rotation.state.effective() {
+        State::Intended { attempt, .. } => *attempt,
+        state => panic!("no attempt in {state:?}"),
+    }
 }

@@ -1,6 +1,7 @@
 //! A sandbox, a store and an engine on one virtual clock: a rotation over real HTTP, in
 //! milliseconds, whatever it waits for.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use keywheel::journal::{Actor, Event, Journal, Role, Rotation};
 use keywheel::rotation::adopt::{AdoptFault, Adopted, Candidate};
 use keywheel::rotation::advance::{Engine, Order, Stop, Tokens};
 use keywheel::rotation::observe::{Moment, Observer};
+use keywheel::rotation::stopping::Stopping;
 use keywheel::sandbox::{Key, Kind, NewApplication, Options, Registered, Sandbox, SignIn, Stage};
 use keywheel::settings::Settings;
 use keywheel::store::{Change, HistoryFilter, Keys, SqliteStore, Store, master_key};
@@ -51,6 +53,12 @@ pub struct World {
     pub heard: Arc<Heard>,
 }
 
+/// Settings, as others can't read them.
+pub fn write_settings(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o640)).unwrap();
+}
+
 /// The settings of the tests; a line of `more` may add tables.
 fn settings_text(url: &str, more: &str) -> String {
     format!(
@@ -78,7 +86,7 @@ impl World {
         let tenant = sandbox.add_tenant("Contoso");
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("keywheel.toml");
-        std::fs::write(&config, settings_text(&sandbox.url(), more)).unwrap();
+        write_settings(&config, &settings_text(&sandbox.url(), more));
         let settings = Arc::new(Settings::load(&config).unwrap());
         let key = master_key::create(&folder.path().join("master.key")).unwrap();
         SqliteStore::create(&settings.store_path, key.fingerprint()).unwrap();
@@ -133,7 +141,7 @@ impl World {
     /// Other further tables of the settings; the process starts anew.
     pub async fn configure(&mut self, more: &str) {
         let config = self.folder.path().join("keywheel.toml");
-        std::fs::write(&config, settings_text(&self.sandbox.url(), more)).unwrap();
+        write_settings(&config, &settings_text(&self.sandbox.url(), more));
         let settings = Arc::new(Settings::load(&config).unwrap());
         let (store, engine) = engine(&settings, &self.clock, &self.heard).await;
         self.store = store;
@@ -401,6 +409,7 @@ async fn engine(
         },
         observer: heard.clone(),
         tokens: Tokens::default(),
+        stopping: Stopping::default(),
     };
     (store, engine)
 }

@@ -14,7 +14,6 @@ use keywheel::sandbox::{
     Action, Answer, Fault, Kind, Lag, NewPassword, Options, Registered, Replication, RetryAfter,
 };
 use keywheel::service::{Ended, Limits, Work};
-use keywheel::store::Store;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use keywheel::settings::Settings;
+use keywheel::settings::declare::Manifest;
 use proptest::prelude::*;
 
 use super::{CLIENT, House, TENANT};
@@ -263,21 +264,71 @@ secret_file = "missing.secret"
 }
 
 #[test]
-fn a_file_that_others_can_write_is_refused_and_one_that_is_no_text() {
+fn a_file_that_others_can_read_or_write_is_refused() {
     let house = House::new();
     let load = |path: &Path| house.faults(Settings::load(path));
-    for mode in [0o666, 0o664, 0o602] {
+    for (mode, how) in [
+        (0o644, "read"),
+        (0o604, "read"),
+        (0o641, "read"),
+        (0o666, "write"),
+        (0o620, "write"),
+        (0o602, "write"),
+    ] {
         let open = house.write("keywheel.toml", "", mode);
         assert_eq!(
             load(&open),
             [format!(
-                "others can write it (mode {mode:04o}); run: chmod go-w keywheel.toml"
+                "others can {how} it (mode {mode:04o}); run: chmod 640 keywheel.toml"
             )]
         );
     }
+    for mode in [0o640, 0o600, 0o400, 0o440] {
+        assert!(load(&house.write("keywheel.toml", "", mode)).is_empty());
+    }
+}
+
+#[test]
+fn a_file_of_another_user_is_refused() {
+    // Only root can give a file away.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let house = House::new();
+    let file = house.write("keywheel.toml", "", 0o640);
+    std::os::unix::fs::chown(&file, Some(4242), None).unwrap();
+    assert_eq!(
+        house.faults(Settings::load(&file)),
+        ["it belongs to user 4242; run: chown 0 keywheel.toml"]
+    );
+}
+
+#[test]
+fn what_apply_reads_may_be_read_by_others_but_not_written() {
+    let house = House::new();
+    let settings = house.settings("").unwrap();
+    let load = |mode| {
+        let file = house.write("connections.toml", "", mode);
+        house.faults(Manifest::load(&file, &settings))
+    };
+    assert!(load(0o644).is_empty());
+    for mode in [0o666, 0o664, 0o602] {
+        assert_eq!(
+            load(mode),
+            [format!(
+                "others can write it (mode {mode:04o}); run: chmod go-w connections.toml"
+            )]
+        );
+    }
+}
+
+#[test]
+fn what_is_no_file_of_text_is_refused() {
+    let house = House::new();
+    let load = |path: &Path| house.faults(Settings::load(path));
     assert_eq!(
         load(&house.path("none.toml")),
-        ["there is no such file; run `keywheel init` to write one"]
+        ["there is no such file; run `keywheel init` to make one, or name another with --config"]
     );
     assert_eq!(
         load(house.folder.path()),

@@ -45,7 +45,7 @@ impl House {
     }
 
     fn settings(&self, text: &str) -> Result<Settings, SettingsFaults> {
-        Settings::load(&self.write("keywheel.toml", text, 0o644))
+        Settings::load(&self.write("keywheel.toml", text, 0o640))
     }
 
     fn apply(&self, text: &str) -> Result<Manifest, SettingsFaults> {
@@ -209,7 +209,7 @@ fn the_samples_load() {
     let house = House::new();
     let sample = |name| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-        house.write(name, &fs::read_to_string(folder.join(name)).unwrap(), 0o644)
+        house.write(name, &fs::read_to_string(folder.join(name)).unwrap(), 0o640)
     };
     let settings = Settings::load(&sample("keywheel.toml")).unwrap();
     assert_eq!(settings.clouds[0].name, "lab");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use keywheel::settings::MasterKeySource;
 use keywheel::store::{
-    Change, Fingerprint, HistoryFilter, Keys, SqliteStore, Store, StoreFault, master_key,
+    Change, Fingerprint, HistoryFilter, KeyFault, Keys, SqliteStore, Store, StoreFault, master_key,
 };
 use secrecy::ExposeSecret;
 
@@ -158,8 +158,9 @@ async fn d4_a_backup_of_another_master_key_is_refused_and_nothing_is_made() {
     master_key::create(&other).unwrap();
     let path = store_path(elsewhere.path());
     let refused = SqliteStore::restore(&file, &path, &event("restored", None), |fingerprint| {
-        let key = Keys::load(MasterKeySource::File(other), fingerprint);
-        key.map(drop).map_err(keywheel::store::KeyFault::from)
+        let source = MasterKeySource::File(other);
+        let loaded = Keys::load(source.clone(), fingerprint).map(drop);
+        loaded.map_err(|fault| KeyFault::master_key(fault, &source, Some(fingerprint)))
     });
     let fault = refused.unwrap_err().to_string();
     assert!(fault.contains("another store"), "{fault}");

@@ -91,11 +91,7 @@ async fn records_go_when_they_are_done() {
         absence: Absence::default(),
         retry: Retry::default(),
     };
-    let watch = Watch {
-        attempt: attempt(1),
-        since: at(0),
-        next_look: at(9),
-    };
+    let watch = Watch::new(attempt(1), at(0), at(9));
     let put = vec![
         Change::Secret(secret(2, Role::Pending)),
         Change::Rotation(rotation(1, intended(1))),

@@ -41,6 +41,18 @@ async fn child_holds_a_lock() {
 }
 
 #[tokio::test]
+async fn p5_whoever_comes_through_a_link_finds_the_same_locks() {
+    let bench = Bench::new();
+    let id = bench.adopt("crm", 1, "v").await;
+    let _lease = bench.lease(id, 1).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("keywheel.db");
+    std::os::unix::fs::symlink(store_path(bench.path()), &link).unwrap();
+    let other = SqliteStore::open(&link).unwrap();
+    assert!(other.try_lock(id, application(1)).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn p5_a_commit_under_a_lost_lock_is_refused() {
     let bench = Bench::new();
     let id = bench.adopt("crm", 1, "v").await;

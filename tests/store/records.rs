@@ -140,12 +140,13 @@ fn any_records() -> impl Strategy<Value = Records> {
                 called_at: Some(two),
                 acknowledged: false,
                 absence,
-                retry,
+                retry: retry.clone(),
             },
             watch: Watch {
                 attempt: attempt(n),
                 since: one,
                 next_look: two,
+                retry,
             },
         },
     )

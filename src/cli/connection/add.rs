@@ -17,16 +17,14 @@ use crate::rotation::adopt::{Adopted, Candidate};
 use crate::rotation::advance::{Engine, Order, Stop};
 use crate::wording::listed;
 
-pub(in crate::cli) async fn run(
-    global: &args::Global,
-    args: args::Add,
-    output: Output,
-) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
+pub(in crate::cli) async fn run(context: &Context, args: args::Add) -> Result<Exit, Complaint> {
     let declared = declared(&args)?;
     declare::check(&context.settings, &declared)?;
-    check_times(&context, &args)?;
-    check_free(&context, &declared).await?;
+    if !args.no_check {
+        declare::check_places(&declared, None).await?;
+    }
+    check_times(context, &args)?;
+    check_free(context, &declared).await?;
     let engine = context.engine(Arc::new(Progress::new(1))).await?;
     let secret = secret_input::read(args.secret_file.as_deref(), args.name.as_str())?;
     let candidate = Candidate {
@@ -38,7 +36,7 @@ pub(in crate::cli) async fn run(
         check: !args.no_check,
     };
     let adopted = engine.adopt(candidate).await?;
-    tell(output, &args.name, &adopted);
+    tell(context.output, &args.name, &adopted);
     let rotated = if args.rotate_now {
         rotate(&engine, &args.name).await
     } else {
@@ -47,11 +45,11 @@ pub(in crate::cli) async fn run(
     let journal = context.connection(&args.name).await?;
     let view = view::view(&context.settings, &journal, context.clock.now())?;
     // With `-o json` one document: a rotation that could not begin is told in it, or alone.
-    if rotated.is_ok() || output.form == super::super::output::Form::Table {
-        output.data(&view, || list::lines(&view));
+    if rotated.is_ok() || context.output.form == super::super::output::Form::Table {
+        context.output.data(&view, || list::lines(&view));
     }
     if rotated.is_ok() {
-        tell_next(output, &view, &journal);
+        tell_next(context.output, &view, &journal);
     }
     rotated
 }

@@ -6,7 +6,7 @@ use super::super::args::Fields;
 use super::super::context::from_here;
 use super::super::exit::Complaint;
 use crate::connection::{Declared, DestinationSpec, FileFormat, FileSpec, field};
-use crate::destination;
+use crate::destination::{self, DestinationFault};
 use crate::settings::Settings;
 
 /// What a destination is called where nothing else is.
@@ -29,23 +29,43 @@ pub(super) fn fill(declared: &mut Declared, fields: &Fields) -> Result<(), Compl
     Ok(())
 }
 
-/// All that can be found wrong with it before anything is called.
-pub(in crate::cli) fn check(settings: &Settings, declared: &Declared) -> Result<(), Complaint> {
+/// All that can be found wrong with it without a look at the host.
+pub(super) fn check(settings: &Settings, declared: &Declared) -> Result<(), Complaint> {
     settings
         .policy(declared)
         .map_err(|faults| Complaint::usage("settings", faults.to_string()))?;
     for spec in &declared.destinations {
-        destination::open(spec).map_err(|fault| {
-            let message = format!(
-                "connection {}, destination {}: {}",
-                declared.name,
-                spec.name(),
-                fault.message
-            );
-            Complaint::usage(fault.code, message).remedy(fault.remedy)
-        })?;
+        destination::open(spec).map_err(|fault| undeliverable(declared, spec, fault))?;
     }
     Ok(())
+}
+
+/// Whether the destinations that `before` does not have can be delivered to.
+pub(super) async fn check_places(
+    declared: &Declared,
+    before: Option<&Declared>,
+) -> Result<(), Complaint> {
+    let known = |spec| before.is_some_and(|before| before.destinations.contains(spec));
+    for spec in declared.destinations.iter().filter(|spec| !known(spec)) {
+        if let Some(obstacle) = destination::obstacles(spec).await.into_iter().next() {
+            return Err(undeliverable(declared, spec, obstacle.fault));
+        }
+    }
+    Ok(())
+}
+
+fn undeliverable(
+    declared: &Declared,
+    spec: &DestinationSpec,
+    fault: DestinationFault,
+) -> Complaint {
+    let message = format!(
+        "connection {}, destination {}: {}",
+        declared.name,
+        spec.name(),
+        fault.message
+    );
+    Complaint::usage(fault.code, message).remedy(fault.remedy)
 }
 
 fn file(fields: &Fields, path: &Path) -> Result<FileSpec, Complaint> {

@@ -16,24 +16,23 @@ use super::{add, declare, list};
 use crate::connection::{ConnectionName, Declared, DestinationSpec};
 use crate::entra::KeyId;
 use crate::rotation::advance::{Edited, Engine, Order, Stop};
-use crate::wording::{did_you_mean, listed, quoted};
+use crate::wording::{hint, listed, quoted};
 
-pub(super) async fn run(
-    global: &args::Global,
-    args: args::Edit,
-    output: Output,
-) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
+pub(super) async fn run(context: &Context, args: args::Edit) -> Result<Exit, Complaint> {
     let before = context.connection(&args.name).await?.declared;
+    if let Some(field) = args.fixed.given() {
+        return Err(immutable(&before.name, field));
+    }
     let declared = edited(before.clone(), &args)?;
     if declared == before && args.secret_file.is_none() {
         return Err(Complaint::usage(
             "nothing-to-change",
-            "nothing else than what is so already is given",
+            "nothing is given that is not so already",
         )
         .remedy("`keywheel connection edit --help` names what can be changed"));
     }
     declare::check(&context.settings, &declared)?;
+    declare::check_places(&declared, Some(&before)).await?;
     let secret = match &args.secret_file {
         Some(file) => Some(secret_input::read(Some(file), before.name.as_str())?),
         None => None,
@@ -43,15 +42,15 @@ pub(super) async fn run(
     if declared != before {
         let edited = engine.edit(&before, declared).await?;
         let edited = edited.ok_or_else(|| busy(&before.name))?;
-        tell(output, &name, &edited);
+        tell(context.output, &name, &edited);
     }
     let exit = match secret {
-        Some(secret) => readopt(&engine, &name, secret, args.key_id, output).await?,
+        Some(secret) => readopt(&engine, &name, secret, args.key_id, context.output).await?,
         None => Exit::Done,
     };
     let journal = context.connection(&name).await?;
     let view = view::view(&context.settings, &journal, context.clock.now())?;
-    output.data(&view, || list::lines(&view));
+    context.output.data(&view, || list::lines(&view));
     Ok(exit)
 }
 
@@ -59,7 +58,7 @@ pub(super) async fn run(
 fn edited(mut declared: Declared, args: &args::Edit) -> Result<Declared, Complaint> {
     for name in &args.remove_destinations {
         let all = declared.destinations.len();
-        let hint = did_you_mean(
+        let hint = or_none(
             name,
             declared.destinations.iter().map(DestinationSpec::name),
         );
@@ -70,7 +69,7 @@ fn edited(mut declared: Declared, args: &args::Edit) -> Result<Declared, Complai
     }
     for key in &args.remove_labels {
         if declared.labels.remove(key).is_none() {
-            let hint = did_you_mean(key, declared.labels.keys().map(String::as_str));
+            let hint = or_none(key, declared.labels.keys().map(String::as_str));
             return Err(unknown(&declared.name, "label", key, &hint));
         }
     }
@@ -82,6 +81,27 @@ fn edited(mut declared: Declared, args: &args::Edit) -> Result<Declared, Complai
         declared.name = name.clone();
     }
     Ok(declared)
+}
+
+/// What a connection is of can't be changed: its secrets are on that application.
+pub(in crate::cli) fn immutable(name: &ConnectionName, field: &str) -> Complaint {
+    Complaint::usage(
+        "immutable",
+        format!("{field} can't be changed once connection {name} is adopted"),
+    )
+    .remedy(format!(
+        "adopt the other application under another name, then run `keywheel connection remove \
+         {name}`"
+    ))
+}
+
+/// The nearest of those there are, all of them, or that there are none.
+fn or_none<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let mut known = known.peekable();
+    match known.peek() {
+        Some(_) => hint(text, known),
+        None => "; it has none at all".to_owned(),
+    }
 }
 
 fn unknown(connection: &ConnectionName, what: &str, name: &str, hint: &str) -> Complaint {

@@ -1,18 +1,11 @@
 //! `connection export`: what `apply` reads.
 
-use super::super::args;
 use super::super::context::Context;
 use super::super::exit::{Complaint, Exit};
-use super::super::output::Output;
 use crate::connection::{ConnectionName, Declared};
 use crate::settings::declare;
 
-pub(super) async fn run(
-    global: &args::Global,
-    names: &[ConnectionName],
-    output: Output,
-) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
+pub(super) async fn run(context: &Context, names: &[ConnectionName]) -> Result<Exit, Complaint> {
     let mut chosen: Vec<Declared> = Vec::new();
     for name in names {
         chosen.push(context.connection(name).await?.declared);
@@ -24,6 +17,6 @@ pub(super) async fn run(
     }
     let text =
         declare::export(&chosen).map_err(|error| Complaint::failed("export", error.to_string()))?;
-    output.data(&chosen, || text.trim_end().to_owned());
+    context.output.data(&chosen, || text.trim_end().to_owned());
     Ok(Exit::Done)
 }

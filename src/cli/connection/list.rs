@@ -1,9 +1,8 @@
 //! `connection list` and `connection show`
 
-use super::super::args;
 use super::super::context::Context;
 use super::super::exit::{Complaint, Exit};
-use super::super::output::{Output, instant_or, table};
+use super::super::output::{instant_or, table};
 use super::super::view::{ConnectionView, FailureView, view};
 use crate::connection::ConnectionName;
 use crate::text::harmless;
@@ -11,8 +10,7 @@ use crate::text::harmless;
 /// The longest text of somebody else's in one line.
 const LONGEST: usize = 300;
 
-pub(super) async fn run(global: &args::Global, output: Output) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
+pub(super) async fn run(context: &Context) -> Result<Exit, Complaint> {
     let now = context.clock.now();
     let mut views = Vec::new();
     let mut complaints = Vec::new();
@@ -26,25 +24,24 @@ pub(super) async fn run(global: &args::Global, output: Output) -> Result<Exit, C
             Err(complaint) => complaints.push(complaint),
         }
     }
-    output.data(&views, || rows(&views));
+    context.output.data(&views, || rows(&views));
     if views.is_empty() && complaints.is_empty() {
-        output.note("there are no connections; `keywheel connection add` adopts one");
+        context
+            .output
+            .note("there are no connections; `keywheel connection add` adopts one");
     }
     Ok(complaints.iter().fold(Exit::Done, |exit, complaint| {
-        output.note(&format!("error: {}", complaint.message));
+        context
+            .output
+            .note(&format!("error: {}", complaint.message));
         exit.or(complaint.exit)
     }))
 }
 
-pub(super) async fn show(
-    global: &args::Global,
-    name: &ConnectionName,
-    output: Output,
-) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
+pub(super) async fn show(context: &Context, name: &ConnectionName) -> Result<Exit, Complaint> {
     let journal = context.connection(name).await?;
     let view = view(&context.settings, &journal, context.clock.now())?;
-    output.data(&view, || lines(&view));
+    context.output.data(&view, || lines(&view));
     Ok(Exit::Done)
 }
 

@@ -15,9 +15,9 @@ use super::super::view;
 use super::list;
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
+use crate::journal::AttemptName;
 use crate::rotation::advance::Removed;
 use crate::rotation::observe::Unobserved;
-use crate::wording::did_you_mean;
 
 /// What `connection remove` prints with `-o json`; none of its fields is renamed.
 #[derive(Debug, Serialize)]
@@ -25,16 +25,21 @@ struct RemovedView<'a> {
     connection: &'a ConnectionName,
     /// Secrets of ours that stay on the application.
     key_ids: &'a [KeyId],
+    /// Those of them that were to be removed.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unremoved_key_ids: &'a [KeyId],
+    /// Display names that nobody looks for any more.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown_display_names: &'a [AttemptName],
     #[serde(serialize_with = "seconds::serialize")]
     restorable_until: DateTime<Utc>,
 }
 
 pub(super) async fn run(
     global: &args::Global,
+    context: &Context,
     name: &ConnectionName,
-    output: Output,
 ) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
     let journal = context.connection(name).await?;
     let engine = context.engine(Arc::new(Unobserved)).await?;
     let question = format!(
@@ -42,37 +47,32 @@ pub(super) async fn run(
          in Entra.",
         journal.declared.client_id
     );
-    confirm(global, output, &question)?;
+    confirm(global, context.output, &question)?;
     let removed = engine.remove(name).await?.ok_or_else(|| busy(name))?;
     let view = RemovedView {
         connection: name,
         key_ids: &removed.stay,
+        unremoved_key_ids: &removed.unremoved,
+        unknown_display_names: &removed.unknown,
         restorable_until: removed.until,
     };
-    output.data(&view, || key_ids(&removed));
-    tell(output, name, &removed);
+    context.output.data(&view, || key_ids(&removed));
+    tell(context.output, name, &removed);
     Ok(Exit::Done)
 }
 
-pub(super) async fn restore(
-    global: &args::Global,
-    name: &ConnectionName,
-    output: Output,
-) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
-    if context.store.journal(name).await?.is_none() {
-        return Err(unknown(&context, name).await?);
-    }
+pub(super) async fn restore(context: &Context, name: &ConnectionName) -> Result<Exit, Complaint> {
+    context.removed(name).await?;
     let engine = context.engine(Arc::new(Unobserved)).await?;
     let restored = engine.restore(name).await?;
     restored.ok_or_else(|| busy(name))?;
     let journal = context.connection(name).await?;
-    output.note(&format!(
+    context.output.note(&format!(
         "restored {name}; its next rotation is due {}",
         instant(journal.due_at)
     ));
     let view = view::view(&context.settings, &journal, context.clock.now())?;
-    output.data(&view, || list::lines(&view));
+    context.output.data(&view, || list::lines(&view));
     Ok(Exit::Done)
 }
 
@@ -83,6 +83,20 @@ pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, removed: &Remo
          expire or are deleted in the portal: {}",
         crate::wording::listed(&removed.stay)
     ));
+    if !removed.unremoved.is_empty() {
+        output.note(&format!(
+            "these of them were to be removed, and Keywheel no longer does it: {}; delete them in \
+             the portal",
+            crate::wording::listed(&removed.unremoved)
+        ));
+    }
+    if !removed.unknown.is_empty() {
+        output.note(&format!(
+            "the answers to these attempts were lost, and each may have left a secret of that \
+             display name: {}; delete in the portal what has such a name",
+            crate::wording::listed(&removed.unknown)
+        ));
+    }
     output.note(&format!(
         "until {}: keywheel connection restore {name}",
         instant(removed.until)
@@ -92,19 +106,4 @@ pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, removed: &Remo
 fn key_ids(removed: &Removed) -> String {
     let lines: Vec<String> = removed.stay.iter().map(KeyId::to_string).collect();
     lines.join("\n")
-}
-
-async fn unknown(context: &Context, name: &ConnectionName) -> Result<Complaint, Complaint> {
-    let journals = context.store.journals().await?;
-    let removed = journals
-        .iter()
-        .filter(|journal| journal.removed_at.is_some());
-    let hint = did_you_mean(
-        name.as_str(),
-        removed.map(|journal| journal.name().as_str()),
-    );
-    Ok(Complaint::usage(
-        "no-such-connection",
-        format!("no connection named {name} was removed{hint}"),
-    ))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::destination::DestinationFault;
 use crate::destination::format::FormatFault;
 use crate::destination::plain;
+use crate::wording::did_you_mean;
 
 /// Why a file can't take, or did not take, the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,8 +49,12 @@ pub(super) enum FileFault {
     Full { path: PathBuf },
     #[error("{} can't be given its owner and group: {detail}", plain::path(path))]
     Ownership { path: PathBuf, detail: String },
-    #[error("there is no {what} \"{}\" on this host", plain::one_line(name))]
-    Unknown { what: &'static str, name: String },
+    #[error("there is no {what} \"{}\" on this host{hint}", plain::one_line(name))]
+    Unknown {
+        what: &'static str,
+        name: String,
+        hint: String,
+    },
     #[error("{}: {fault}", plain::path(path))]
     Format { path: PathBuf, fault: FormatFault },
     #[error("something else keeps writing {} at the same time", plain::path(path))]
@@ -84,6 +89,17 @@ impl FileFault {
                 folder: folder.to_owned(),
                 detail: error.to_string(),
             },
+        }
+    }
+
+    /// `list` names those that may have been meant.
+    pub(super) fn unknown(what: &'static str, name: &str, list: &str) -> Self {
+        let list = std::fs::read_to_string(list).unwrap_or_default();
+        let known = list.lines().filter_map(|line| line.split(':').next());
+        Self::Unknown {
+            what,
+            name: name.to_owned(),
+            hint: did_you_mean(name, known),
         }
     }
 

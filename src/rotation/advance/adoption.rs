@@ -2,6 +2,7 @@
 
 use secrecy::SecretString;
 
+use super::promote::nothing_follows;
 use super::{Engine, Pass};
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
@@ -50,6 +51,7 @@ impl Pass<'_> {
     /// one of a rotation would, so that destinations get it and the old one goes after the overlap.
     fn follow(&self, journal: &Journal, terms: &Terms, new: &Secret) -> Vec<Change> {
         let mut changes = self.want_everywhere(journal, new.generation);
+        changes.extend(nothing_follows(journal));
         changes.push(self.due_with(journal, terms, new));
         let Some(current) = journal.current() else {
             return changes;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::by_hand::{cleared_deliveries, cleared_removals};
+use super::order::{cleared_deliveries, cleared_removals, cleared_watches};
 use super::{Engine, Pass};
 use crate::connection::{ConnectionName, Declared, DestinationSpec};
 use crate::destination;
 use crate::entra::{ClientId, KeyId, TenantId};
-use crate::journal::{Delivery, Journal, Retry, State};
+use crate::journal::{AttemptName, Delivery, Event, Journal, Outcome, Retry, State};
 use crate::rotation::adopt::AdoptFault;
 use crate::rotation::plan::Terms;
 use crate::rotation::timetable::Timetable;
@@ -37,6 +37,11 @@ pub struct Edited {
 pub struct Removed {
     /// Secrets of ours that stay on the application.
     pub stay: Vec<KeyId>,
+    /// Those of them that were to go, and are not known to be gone.
+    pub unremoved: Vec<KeyId>,
+    /// Display names that nobody looks for any more: each may be that of a secret whose value
+    /// nobody holds.
+    pub unknown: Vec<AttemptName>,
     /// Until when it can be restored.
     pub until: DateTime<Utc>,
 }
@@ -133,6 +138,9 @@ impl Engine {
     }
 
     /// Forgets a connection, for good after 30 days. Its secrets stay in Entra.
+    ///
+    /// One that is blocked may go, or whoever has lost the application could never be rid of it;
+    /// what was not finished is said.
     pub async fn remove(&self, name: &ConnectionName) -> Result<Option<Removed>, AdvanceFault> {
         let Some(pass) = self.begin_pass(name).await? else {
             return Ok(None);
@@ -150,16 +158,20 @@ impl Engine {
             });
         }
         let now = crate::clock::whole_seconds(self.clock.now());
-        pass.commit(vec![
+        let removed = Removed {
+            stay: journal.secrets.iter().map(|secret| secret.key_id).collect(),
+            unremoved: journal.removals.iter().map(|it| it.key_id).collect(),
+            unknown: unknown_names(&journal),
+            until: now + KEPT_AFTER_REMOVAL,
+        };
+        let mut changes = vec![
             Change::Remove(Some(now)),
             Change::NextAction(None),
             Change::Record(pass.event("removed")),
-        ])
-        .await?;
-        Ok(Some(Removed {
-            stay: journal.secrets.iter().map(|secret| secret.key_id).collect(),
-            until: now + KEPT_AFTER_REMOVAL,
-        }))
+        ];
+        changes.extend(pass.left_behind(&removed));
+        pass.commit(changes).await?;
+        Ok(Some(removed))
     }
 
     /// Brings back a removed connection, as long as its values are kept.
@@ -234,6 +246,19 @@ impl Pass<'_> {
         self.write_next_action(&journal, &terms).await
     }
 
+    /// A line of `history` for each thing that was to go and is left to the application (P7).
+    fn left_behind(&self, removed: &Removed) -> Vec<Change> {
+        let keys = removed.unremoved.iter().map(|key_id| Event {
+            key_id: Some(*key_id),
+            ..self.event("removal-given-up")
+        });
+        let names = removed.unknown.iter().map(|name| Event {
+            result: name.to_string(),
+            ..self.event("name-given-up")
+        });
+        keys.chain(names).map(Change::Record).collect()
+    }
+
     /// Every ladder from its start, but for what a server dictated; `NextAction` now, so that a
     /// process that is killed before it is worked out leaves no change unseen.
     fn cleared(&self, journal: &Journal, destinations: &[DestinationSpec]) -> Vec<Change> {
@@ -255,6 +280,7 @@ impl Pass<'_> {
         rotations
             .chain(cleared_deliveries(journal).filter(is_declared))
             .chain(cleared_removals(journal))
+            .chain(cleared_watches(journal))
             .chain([Change::NextAction(Some(self.now()))])
             .collect()
     }
@@ -333,7 +359,33 @@ fn due_again(journal: &Journal, timetable: &Timetable, now: DateTime<Utc>) -> Da
     )
 }
 
-/// Whether it is at work: not in its overlap, and not stopped until a person acts.
+/// Names of attempts of unknown outcome: of the rotation under way, and those looked for after it.
+fn unknown_names(journal: &Journal) -> Vec<AttemptName> {
+    let open = journal
+        .rotations
+        .iter()
+        .filter_map(|rotation| match rotation.state.effective() {
+            State::Intended {
+                attempt,
+                outcome: Outcome::Unknown { .. },
+            } => Some(*attempt),
+            _ => None,
+        });
+    let mut names: Vec<AttemptName> = open.collect();
+    let watched = journal.watches.iter().map(|watch| watch.attempt);
+    for name in watched {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Whether it is at work: not waiting for the end of its overlap, for one that follows it, or for
+/// a person to act.
 fn is_moving(state: &State) -> bool {
-    !matches!(state, State::Overlapping { .. } | State::Blocked { .. })
+    !matches!(
+        state,
+        State::Overlapping { .. } | State::Abandoned | State::Blocked { .. }
+    )
 }

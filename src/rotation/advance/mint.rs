@@ -2,38 +2,20 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use ulid::Ulid;
 
 use super::Pass;
-use super::write::rotation;
+use super::keep::Made;
 use crate::connection::{OnLimit, Overlap};
-use crate::entra::{Answer, Application, Fault, FaultKind, Minted, ObjectId, Operation, Token};
+use crate::entra::{Answer, Application, Fault, FaultKind, Minted, Operation, Token};
 use crate::journal::{
-    Absence, AttemptName, Event, Journal, Origin, Outcome, Retry, Role, Rotation, RotationId,
-    Secret, State, Trigger, Watch,
+    Absence, AttemptName, Journal, Outcome, Retry, Rotation, RotationId, State, Trigger,
 };
 use crate::rotation::observe::Moment;
-use crate::rotation::plan::{Terms, is_absent};
-use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
-use crate::store::{Change, StoreFault};
-
-/// For so long it is tried to commit a new secret before it is given up (P1).
-const KEEP_TRYING: Duration = Duration::from_secs(90);
-
-/// Between two such tries.
-const KEEP_SPACING: Duration = Duration::from_secs(1);
-
-/// After an answer was lost, its name is looked for again this soon, although an early look found
-/// nothing.
-const FIRST_LATE_LOOK: Duration = Duration::from_secs(10 * 60);
-
-/// A secret that was made.
-struct Made {
-    object_id: ObjectId,
-    answer: Answer<Minted>,
-}
+use crate::rotation::plan::Terms;
+use crate::rotation::trouble::{Halt, Trouble};
+use crate::store::Change;
 
 impl Pass<'_> {
     /// Commits a new rotation, and makes its first attempt.
@@ -59,18 +41,8 @@ impl Pass<'_> {
         self.attempt(journal, terms, rotation).await
     }
 
-    /// Makes another attempt, under a new name.
-    pub(super) async fn attempt_again(
-        &self,
-        journal: &Journal,
-        terms: &Terms,
-        id: RotationId,
-    ) -> Result<(), Halt> {
-        self.attempt(journal, terms, rotation(journal, id)?.clone())
-            .await
-    }
-
-    async fn attempt(
+    /// Makes an attempt, under a new name.
+    pub(super) async fn attempt(
         &self,
         journal: &Journal,
         terms: &Terms,
@@ -140,11 +112,7 @@ impl Pass<'_> {
         }
         let state = rotation.state.clone();
         let mut changes = self.failed(journal, rotation, state, trouble);
-        changes.push(Change::Watch(Watch {
-            attempt,
-            since: self.now(),
-            next_look: self.now() + FIRST_LATE_LOOK,
-        }));
+        changes.push(self.watch_from_now(attempt));
         changes
     }
 
@@ -185,7 +153,9 @@ impl Pass<'_> {
         let adopted = self.complete_adoption(journal, terms).await?;
         let journal = adopted.as_ref().unwrap_or(journal);
         let token = self.sign_in(journal, terms).await?;
-        let application = self.read(journal, &token).await?.value;
+        let answer = self.read(journal, &token).await?;
+        self.require_plausible_clock(answer.date)?;
+        let application = answer.value;
         self.refuse_other_instances(journal, &application)?;
         let ends_at = crate::clock::whole_seconds(
             self.now() + Duration::from_secs(u64::from(terms.policy.lifetime_days) * 86_400),
@@ -231,213 +201,6 @@ impl Pass<'_> {
             None => Ok(()),
             Some(trouble) => Err(trouble.into()),
         }
-    }
-
-    /// P1: sealed and committed before anything else is done with it.
-    async fn keep(
-        &self,
-        journal: &Journal,
-        terms: &Terms,
-        mut rotation: Rotation,
-        attempt: AttemptName,
-        made: Made,
-    ) -> Result<(), Halt> {
-        let minted = &made.answer.value;
-        let secret = Secret {
-            key_id: minted.key_id,
-            role: Role::Pending,
-            origin: Origin::Minted,
-            generation: 0,
-            hint: minted.hint.clone(),
-            starts_at: minted.starts_at,
-            expires_at: minted.ends_at,
-            attempt: Some(attempt),
-        };
-        rotation.state = State::Minted {
-            new: minted.key_id,
-            minted_at: self.now(),
-        };
-        rotation.retry = Retry::default();
-        let event = Event {
-            rotation_id: Some(rotation.id),
-            key_id: Some(minted.key_id),
-            client_request_id: Some(made.answer.client_request_id.clone()),
-            ..self.event("minted")
-        };
-        let others = vec![
-            Change::Rotation(rotation),
-            Change::Found(made.object_id),
-            Change::Record(event),
-        ];
-        match self.keep_stubbornly(journal, &secret, minted, others).await {
-            Ok(()) => {
-                self.tell(&Moment::Minted {
-                    key_id: minted.key_id,
-                });
-                Ok(())
-            }
-            Err(fault) => Err(self.give_back(journal, terms, &made, fault).await.into()),
-        }
-    }
-
-    /// The value stays in memory while the disk is full or busy.
-    async fn keep_stubbornly(
-        &self,
-        journal: &Journal,
-        secret: &Secret,
-        minted: &Minted,
-        others: Vec<Change>,
-    ) -> Result<(), StoreFault> {
-        let until = self.now() + KEEP_TRYING;
-        loop {
-            let sealed = self
-                .engine
-                .keys
-                .seal(journal.id, secret.key_id, &minted.secret);
-            let mut changes = vec![Change::Keep(secret.clone(), sealed)];
-            changes.extend(others.iter().cloned());
-            let fault = match self.commit(changes).await {
-                Ok(()) => return Ok(()),
-                Err(fault) => fault,
-            };
-            if fault == StoreFault::Resealed {
-                // Another process changed the master key while the call was under way.
-                self.reload_keys().await;
-            }
-            if self.now() >= until {
-                return Err(fault);
-            }
-            tracing::error!(connection = %self.name, %fault, "the new secret is not committed yet");
-            self.engine.clock.sleep(KEEP_SPACING).await;
-        }
-    }
-
-    async fn reload_keys(&self) {
-        if let Err(fault) = self.engine.keys.reload(&*self.engine.store).await {
-            tracing::error!(%fault, "the changed master key can't be loaded");
-        }
-    }
-
-    /// The last resort: a secret that can't be kept is removed again, by its Key ID.
-    async fn give_back(
-        &self,
-        journal: &Journal,
-        terms: &Terms,
-        made: &Made,
-        fault: StoreFault,
-    ) -> AdvanceFault {
-        let key_id = made.answer.value.key_id;
-        let removed = match self.sign_in(journal, terms).await {
-            Ok(token) => self
-                .engine
-                .entra
-                .remove_password(&token, made.object_id, key_id)
-                .await
-                .is_ok(),
-            Err(_) => false,
-        };
-        AdvanceFault::NotKept {
-            connection: self.name.clone(),
-            seconds: KEEP_TRYING.as_secs(),
-            fault,
-            removed: if removed {
-                "removed again"
-            } else {
-                "not to be removed yet either: the next run finds it by its name and removes it"
-            },
-        }
-    }
-
-    /// Reads the application for the name of an attempt whose outcome is unknown.
-    pub(super) async fn look(
-        &self,
-        journal: &Journal,
-        terms: &Terms,
-        id: RotationId,
-    ) -> Result<(), Halt> {
-        let mut rotation = rotation(journal, id)?.clone();
-        let State::Intended {
-            attempt,
-            outcome: Outcome::Unknown { absence },
-        } = rotation.state.effective().clone()
-        else {
-            return Ok(());
-        };
-        if journal.object_id.is_none() {
-            // It was never found, so nothing can have been added to it.
-            rotation.state = State::Intended {
-                attempt,
-                outcome: Outcome::NotMade,
-            };
-            return Ok(self.commit(vec![Change::Rotation(rotation)]).await?);
-        }
-        let token = self.sign_in(journal, terms).await?;
-        let application = self.read(journal, &token).await?.value;
-        // `read` may have made a clean-up of it already.
-        let journal = &self.journal().await?;
-        let now = self.now();
-        let mut changes = Vec::new();
-        let outcome = if let Some(password) = self.find(journal, &application, attempt).await? {
-            changes.extend(self.orphaned(journal, password, attempt));
-            Outcome::Orphaned {
-                key_id: password.key_id,
-            }
-        } else {
-            let absence = absence.read_absent(now);
-            if is_absent(&absence, terms.graph.absence_window.0) {
-                self.tell(&Moment::NothingMade);
-                Outcome::NotMade
-            } else {
-                Outcome::Unknown { absence }
-            }
-        };
-        let watched = journal.watches.iter().any(|it| it.attempt == attempt);
-        if outcome == Outcome::NotMade && !watched {
-            // Replicas can lag for longer than any window: the name is looked for further (P4).
-            changes.push(Change::Watch(Watch {
-                attempt,
-                since: now,
-                next_look: now + FIRST_LATE_LOOK,
-            }));
-        }
-        rotation.state = State::Intended { attempt, outcome };
-        changes.push(Change::Rotation(rotation));
-        Ok(self.commit(changes).await?)
-    }
-
-    /// Decides that the pending secret will never be used; from here there is no way back.
-    pub(super) async fn abandon(&self, journal: &Journal, id: RotationId) -> Result<(), Halt> {
-        let mut rotation = rotation(journal, id)?.clone();
-        let pending = rotation
-            .state
-            .new_key()
-            .and_then(|key_id| journal.secret(key_id));
-        let Some(pending) = pending.filter(|secret| secret.role == Role::Pending) else {
-            return Ok(());
-        };
-        let key_id = pending.key_id;
-        let doomed = Secret {
-            role: Role::Doomed,
-            ..pending.clone()
-        };
-        rotation.state = State::Abandoning { new: key_id };
-        rotation.retry = Retry {
-            failures: 0,
-            not_before: None,
-            last: rotation.retry.last,
-        };
-        let mut event = self.event("abandoning");
-        event.rotation_id = Some(id);
-        event.key_id = Some(key_id);
-        self.commit(vec![
-            Change::Secret(doomed),
-            Change::Rotation(rotation),
-            Change::Removal(self.removal(key_id)),
-            Change::Record(event),
-        ])
-        .await?;
-        self.tell(&Moment::Abandoned { key_id });
-        Ok(())
     }
 
     fn name_attempt(&self) -> AttemptName {

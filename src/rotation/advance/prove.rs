@@ -7,9 +7,8 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::Pass;
-use super::write::rotation;
 use crate::entra::{Class, Fault, KeyId};
-use crate::journal::{Journal, Retry, RotationId, State};
+use crate::journal::{Journal, Retry, Rotation, State};
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::Terms;
 use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
@@ -28,9 +27,8 @@ impl Pass<'_> {
         &self,
         journal: &Journal,
         terms: &Terms,
-        id: RotationId,
+        mut rotation: Rotation,
     ) -> Result<(), Halt> {
-        let mut rotation = rotation(journal, id)?.clone();
         let State::Minted { new, minted_at } = *rotation.state.effective() else {
             return Ok(());
         };
@@ -40,7 +38,7 @@ impl Pass<'_> {
         rotation.state = State::Verified { new };
         rotation.retry = Retry::default();
         let mut event = self.event("verified");
-        event.rotation_id = Some(id);
+        event.rotation_id = Some(rotation.id);
         event.key_id = Some(new);
         Ok(self
             .commit(vec![Change::Rotation(rotation), Change::Record(event)])
@@ -87,7 +85,7 @@ impl Pass<'_> {
                     }
                 }
             };
-            self.engine.clock.sleep(pause).await;
+            self.pause(pause).await?;
         }
     }
 

@@ -288,8 +288,8 @@ fn put_rotation(db: &Connection, id: ConnectionId, rotation: &Rotation) -> Resul
             id.0,
             milliseconds(rotation.started_at),
             rotation.state.name(),
-            rotation.state.effective().is_unpromoted(),
-            rotation.state.is_final(),
+            rotation.state.effective().may_be_promoted(),
+            rotation.is_over(),
             record(rotation)?,
         ),
     )?;

@@ -155,6 +155,17 @@ pub(super) fn declared(connection: &Connection, id: ConnectionId) -> Result<Decl
     Ok(statement.query_row([id.0], |row| json(row, 0))?)
 }
 
+/// What was declared of every connection that is kept, by name.
+pub(super) fn declarations(
+    connection: &Connection,
+) -> Result<Vec<(ConnectionId, Declared)>, Trouble> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, record FROM connection WHERE removed_at IS NULL ORDER BY name",
+    )?;
+    let declared = statement.query_map([], |row| Ok((ConnectionId(row.get(0)?), json(row, 1)?)))?;
+    Ok(declared.collect::<Result<_, _>>()?)
+}
+
 /// The call of this name.
 pub(super) fn attempt(
     connection: &Connection,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::fault::{Fault, FaultKind, Operation};
+use super::{Fault, FaultKind, Operation};
 
 impl Fault {
     /// What a person can do about it, in one or two sentences.
