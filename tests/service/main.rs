@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the message")]
 #![allow(missing_docs, reason = "nobody reads the documentation of a test")]
 
+mod host;
 mod pace;
+mod process;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../rotation/world.rs"]
 mod world;
