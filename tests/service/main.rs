@@ -1,5 +1,10 @@
 //! The service: what is due, at the pace that is allowed, for a year and through every trouble.
-#![allow(clippy::unwrap_used, reason = "in tests a panic is the message")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in tests a panic is the message"
+)]
 #![allow(missing_docs, reason = "nobody reads the documentation of a test")]
 
 mod host;

@@ -112,7 +112,7 @@ impl Year {
         let interval_days = [30, 45, 60, 90][n % 4];
         let hour = self.rng.u8(0..24);
         let overlap = ["7d", "0s", "2d", "next-rotation"][(n / 4) % 4];
-        let window = ["", "only = [\"mon-thu\"]\n"][usize::from(n % 3 == 0)];
+        let window = ["", "only = [\"mon-thu\"]\n"][usize::from(n.is_multiple_of(3))];
         let more = format!(
             "interval_days = {interval_days}\nrotate_at = \"{hour:02}:30\"\ntimezone = \"{}\"\n\
              overlap = \"{overlap}\"\njitter = \"20m\"\n{window}{}",
