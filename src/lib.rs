@@ -4,7 +4,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line: a file for each command |
-//! | [`service`] | every connection on its schedule
+//! | [`service`] | every connection on its schedule |
+//! | [`view`] | a connection as it is shown |
 //! | [`rotation`] | the engine: what comes next (pure), and the one who does it |
 //! | [`store`] | journals and sealed secrets, the master key, locks |
 //! | [`destination`] | places that a new secret is delivered to |
@@ -36,4 +37,5 @@ pub mod service;
 pub mod settings;
 pub mod store;
 pub mod text;
+pub mod view;
 pub mod wording;
