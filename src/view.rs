@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::clock::seconds;
 use crate::connection::{ConnectionName, time_of_day};
 use crate::entra::{ClientId, KeyId, ObjectId, TenantId};
-use crate::journal::{Delivery, Failure, Journal, Role};
+use crate::journal::{Delivery, Failure, Journal, Origin, Role};
 use crate::rotation::plan::Terms;
 use crate::rotation::standing::{Health, standing};
 use crate::settings::{PolicyFaults, Settings};
@@ -64,6 +64,12 @@ pub struct ConnectionView {
     pub destinations: Vec<DestinationView>,
     /// The newest failure that is not over.
     pub last_error: Option<FailureView>,
+    /// When the current secret was made; `None`: it was adopted. For metrics alone.
+    #[serde(skip)]
+    pub rotated_at: Option<DateTime<Utc>>,
+    /// How many secrets are to go and have not gone. For metrics alone.
+    #[serde(skip)]
+    pub removals: usize,
 }
 
 /// The current secret.
@@ -202,6 +208,11 @@ pub fn view(
         }),
         destinations: destinations(journal),
         last_error: standing.last_error.as_ref().map(FailureView::from),
+        rotated_at: journal
+            .current()
+            .filter(|secret| secret.origin == Origin::Minted)
+            .and_then(|secret| secret.starts_at),
+        removals: journal.removals.len(),
     })
 }
 

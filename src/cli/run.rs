@@ -1,5 +1,7 @@
 //! `run`: the service.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -9,8 +11,7 @@ use super::context::{Context, load_settings};
 use super::exit::{Complaint, Exit};
 use super::output::Output;
 use crate::rotation::advance::Engine;
-use crate::rotation::observe::Unobserved;
-use crate::service::{Limits, Service, Signal, Source};
+use crate::service::{Limits, Service, Signal, Source, Tally};
 use crate::settings::Settings;
 
 pub(super) async fn run(global: &args::Global, output: Output) -> Result<Exit, Complaint> {
@@ -20,7 +21,8 @@ pub(super) async fn run(global: &args::Global, output: Output) -> Result<Exit, C
     if lease.is_none() {
         return Err(already_running());
     }
-    let engine = context.engine(std::sync::Arc::new(Unobserved)).await?;
+    let tally = Arc::new(Tally::default());
+    let engine = context.engine(tally.clone()).await?;
     let limits = limits(&context.settings);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -29,7 +31,8 @@ pub(super) async fn run(global: &args::Global, output: Output) -> Result<Exit, C
         "keywheel begins"
     );
     let signals = signals()?;
-    let service = Service::new(engine, limits, Box::new(SettingsFile { context }));
+    let source = Box::new(SettingsFile { context });
+    let service = Service::new(engine, tally, limits, source);
     service.run(signals).await;
     drop(lease);
     Ok(Exit::Done)

@@ -5,16 +5,23 @@
 //! | `metronome` | the recurring jobs: beats that say "look again" |
 //! | `queue`, `holdoff` | whose turn is next, and who is let alone (pure) |
 //! | `work` | the passes under way: each calls [`Engine::advance`] |
-//! | `vital` | how the service itself is |
+//! | `vital`, `tally` | how the service itself is, and what has happened |
+//! | `listener`, `board` | where that is shown: health, `metrics` (`exposition`), the `page` |
 //! | `systemd` | what systemd is told, and the watchdog |
 //!
 //! Its loop never waits for Entra or for a destination: passes are tasks of their own, and what
 //! they are to do stands in the store. So it may be ended at any moment.
 
+mod board;
+mod exposition;
 mod holdoff;
+mod listener;
+mod metrics;
 mod metronome;
+mod page;
 mod queue;
 mod systemd;
+mod tally;
 mod vital;
 mod work;
 
@@ -27,11 +34,14 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::rotation::advance::Engine;
+use crate::settings::Listen;
 
+use board::Board;
 use metronome::{Beat, Metronome};
 use systemd::Systemd;
 
 pub use queue::Limits;
+pub use tally::{Counted, Tally};
 pub use vital::{NotReady, Vital};
 pub use work::{Ended, Work};
 
@@ -71,6 +81,8 @@ pub struct Service {
     source: Box<dyn Source>,
     work: Work,
     vital: Arc<Vital>,
+    board: Arc<Board>,
+    listen: Option<Listen>,
     systemd: Systemd,
     clock: Arc<dyn Clock>,
     store_failed: bool,
@@ -79,14 +91,22 @@ pub struct Service {
 }
 
 impl Service {
-    /// The service that works with `engine` until the settings change.
-    pub fn new(engine: Engine, limits: Limits, source: Box<dyn Source>) -> Self {
+    /// The service that works with `engine` until the settings change; `tally` is the engine's
+    /// observer.
+    pub fn new(engine: Engine, tally: Arc<Tally>, limits: Limits, source: Box<dyn Source>) -> Self {
+        let vital: Arc<Vital> = Arc::default();
+        let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
+        let settings = Arc::clone(&engine.settings);
+        let listen = settings.service.listen.clone();
+        let board = Board::new(store, Arc::clone(&vital), tally, clock, settings);
         Self {
             clock: Arc::clone(&engine.clock),
             engine: Arc::new(engine),
             source,
             work: Work::new(limits),
-            vital: Arc::default(),
+            vital,
+            board: Arc::new(board),
+            listen,
             systemd: Systemd::from_environment(),
             store_failed: false,
             counted_at: None,
@@ -106,6 +126,10 @@ impl Service {
             .inspect_err(|error| tracing::error!("the recurring jobs don't start: {error}"))
             .ok();
         self.on(Beat::Advance).await;
+        let listener = self
+            .listen
+            .take()
+            .map(|listen| tokio::spawn(listener::serve(listen, Arc::clone(&self.board))));
         self.systemd.ready();
         loop {
             let clock = Arc::clone(&self.clock);
@@ -129,6 +153,9 @@ impl Service {
             metronome.stop().await;
         }
         self.end().await;
+        if let Some(listener) = listener {
+            listener.abort();
+        }
     }
 
     async fn on(&mut self, beat: Beat) {
@@ -162,6 +189,9 @@ impl Service {
     async fn look(&mut self) {
         let looked = self.work.look(&self.engine).await;
         self.vital.looked(self.clock.now(), looked.is_ok());
+        if let Ok(next) = self.engine.store.next_action_at().await {
+            self.vital.next_action(next);
+        }
         match looked {
             Ok(()) if self.store_failed => {
                 tracing::info!("the store can be read again");
@@ -210,6 +240,7 @@ impl Service {
         self.systemd.reloading();
         match self.source.engine(&self.engine).await {
             Ok(engine) => {
+                self.board.settle(Arc::clone(&engine.settings));
                 self.engine = Arc::new(engine);
                 tracing::info!("the settings were read again");
             }

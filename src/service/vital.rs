@@ -15,6 +15,7 @@ const LATE: Duration = Duration::from_secs(60);
 pub struct Vital {
     looked_at: AtomicI64,
     store_fails: AtomicBool,
+    next_action_at: AtomicI64,
     connections: AtomicU64,
     under_way: AtomicU64,
     waiting: AtomicU64,
@@ -41,6 +42,21 @@ impl Vital {
         self.looked_at
             .store(at.timestamp_millis(), Ordering::Relaxed);
         self.store_fails.store(!read, Ordering::Relaxed);
+    }
+
+    /// What is to be done first is due then.
+    pub fn next_action(&self, at: Option<DateTime<Utc>>) {
+        let at = at.map_or(i64::MAX, |at| at.timestamp_millis());
+        self.next_action_at.store(at, Ordering::Relaxed);
+    }
+
+    /// For how long what is due first has been due.
+    pub fn lateness(&self, now: DateTime<Utc>) -> Duration {
+        let due_at = self.next_action_at.load(Ordering::Relaxed);
+        let late = now.timestamp_millis().saturating_sub(due_at);
+        // Nothing was looked for yet.
+        let known = due_at > 0;
+        Duration::from_millis(u64::try_from(late).unwrap_or(0) * u64::from(known))
     }
 
     /// So many connections are kept.

@@ -149,3 +149,11 @@ pub enum Ended {
     /// A fault of Keywheel's own (G8).
     Panicked,
 }
+
+/// Every way, with the word that it has in metrics.
+pub const ENDS: [(Ended, &str); 4] = [
+    (Ended::Well, "well"),
+    (Ended::Busy, "busy"),
+    (Ended::Failed, "failed"),
+    (Ended::Panicked, "panicked"),
+];

@@ -1,5 +1,6 @@
 //! `[service]`: how `keywheel run` works.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,15 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket, which only the service's user and group can open.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
 }
 
 impl Default for ServiceSettings {

@@ -361,6 +361,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What was declared of every connection that is kept, by name: far less than its journal.
     async fn declarations(&self) -> Result<Vec<(ConnectionId, Declared)>, StoreFault>;
 
+    /// Connections that are kept, by name, those behind `after`; no more than `at_most`.
+    async fn journals_after(
+        &self,
+        after: Option<&ConnectionName>,
+        at_most: usize,
+    ) -> Result<Vec<Journal>, StoreFault>;
+
     /// The newest rotation of a connection, ended or not.
     async fn latest_rotation(
         &self,

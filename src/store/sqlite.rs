@@ -141,6 +141,17 @@ impl Store for SqliteStore {
         self.writer.read(rows::declarations).await
     }
 
+    async fn journals_after(
+        &self,
+        after: Option<&ConnectionName>,
+        at_most: usize,
+    ) -> Result<Vec<Journal>, StoreFault> {
+        let after = after.cloned();
+        self.writer
+            .read(move |db| rows::journals_after(db, after.as_ref(), at_most))
+            .await
+    }
+
     async fn latest_rotation(
         &self,
         connection: ConnectionId,

@@ -95,6 +95,13 @@ impl Store for FailingStore {
     async fn declarations(&self) -> Result<Vec<(ConnectionId, Declared)>, StoreFault> {
         self.inner.declarations().await
     }
+    async fn journals_after(
+        &self,
+        after: Option<&ConnectionName>,
+        at_most: usize,
+    ) -> Result<Vec<Journal>, StoreFault> {
+        self.inner.journals_after(after, at_most).await
+    }
     async fn latest_rotation(&self, id: ConnectionId) -> Result<Option<Rotation>, StoreFault> {
         self.inner.latest_rotation(id).await
     }

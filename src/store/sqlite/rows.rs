@@ -76,6 +76,25 @@ pub(super) fn journals(connection: &Connection) -> Result<Vec<Journal>, Trouble>
         .collect()
 }
 
+/// Connections that are kept, by name, those behind `after`.
+pub(super) fn journals_after(
+    connection: &Connection,
+    after: Option<&ConnectionName>,
+    at_most: usize,
+) -> Result<Vec<Journal>, Trouble> {
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = transaction.prepare_cached(&format!(
+        "{JOURNAL} WHERE removed_at IS NULL AND name > ?1 ORDER BY name LIMIT ?2"
+    ))?;
+    // No name is empty.
+    let after = after.map_or("", ConnectionName::as_str);
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    statement
+        .query_map((after, at_most), bare_journal)?
+        .map(|journal| with_records(&transaction, journal?))
+        .collect()
+}
+
 /// Whose `next_action_at` has come.
 pub(super) fn due(
     connection: &Connection,
