@@ -6,6 +6,7 @@
 //! | [`cli`] | the command line: a file for each command |
 //! | [`service`] | every connection on its schedule
 //! | [`rotation`] | the engine: what comes next (pure), and the one who does it |
+//! | [`notify`] | who is told what happens: a file for each channel |
 //! | [`store`] | journals and sealed secrets, the master key, locks |
 //! | [`destination`] | places that a new secret is delivered to |
 //! | [`settings`] | `keywheel.toml` and what `apply` reads |
@@ -26,6 +27,7 @@ pub mod crash;
 pub mod destination;
 pub mod entra;
 pub mod journal;
+pub mod notify;
 pub mod process;
 pub mod rotation;
 pub mod sandbox;

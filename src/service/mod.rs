@@ -5,6 +5,7 @@
 //! | `metronome` | the recurring jobs: beats that say "look again" |
 //! | `queue`, `holdoff` | whose turn is next, and who is let alone (pure) |
 //! | `work` | the passes under way: each calls [`Engine::advance`] |
+//! | `notices` | telling people, beside the passes |
 //! | `vital` | how the service itself is |
 //! | `systemd` | what systemd is told, and the watchdog |
 //!
@@ -13,6 +14,7 @@
 
 mod holdoff;
 mod metronome;
+mod notices;
 mod queue;
 mod systemd;
 mod vital;
@@ -29,8 +31,10 @@ use crate::clock::Clock;
 use crate::rotation::advance::Engine;
 
 use metronome::{Beat, Metronome};
+use notices::Notices;
 use systemd::Systemd;
 
+pub use notices::ByTheRules;
 pub use queue::Limits;
 pub use vital::{NotReady, Vital};
 pub use work::{Ended, Work};
@@ -70,6 +74,7 @@ pub struct Service {
     engine: Arc<Engine>,
     source: Box<dyn Source>,
     work: Work,
+    notices: Notices,
     vital: Arc<Vital>,
     systemd: Systemd,
     clock: Arc<dyn Clock>,
@@ -81,9 +86,11 @@ pub struct Service {
 impl Service {
     /// The service that works with `engine` until the settings change.
     pub fn new(engine: Engine, limits: Limits, source: Box<dyn Source>) -> Self {
+        let engine = Arc::new(engine);
         Self {
             clock: Arc::clone(&engine.clock),
-            engine: Arc::new(engine),
+            notices: Notices::new(&engine),
+            engine,
             source,
             work: Work::new(limits),
             vital: Arc::default(),
@@ -117,6 +124,7 @@ impl Service {
                 ended = self.work.one_done(&self.engine) => {
                     self.vital.ended(ended);
                     self.work.begin(&self.engine);
+                    self.notices.go_on();
                 }
                 beat = next_beat(metronome.as_mut()) => self.on(beat).await,
                 () = clock.sleep(UNBIDDEN) => self.on(Beat::Advance).await,
@@ -133,7 +141,10 @@ impl Service {
 
     async fn on(&mut self, beat: Beat) {
         match beat {
-            Beat::Advance => self.look().await,
+            Beat::Advance => {
+                self.look().await;
+                self.notices.go_on();
+            }
             Beat::Reconcile => {}
             Beat::Prune => {
                 self.prune().await;
@@ -211,6 +222,7 @@ impl Service {
         match self.source.engine(&self.engine).await {
             Ok(engine) => {
                 self.engine = Arc::new(engine);
+                self.notices.reload(&self.engine);
                 tracing::info!("the settings were read again");
             }
             Err(faults) => {

@@ -76,4 +76,13 @@ jitter = "30m"                        # a stable spread, so that not all start a
 # client_id = "00000000-0000-0000-0000-000000000000"
 # secret_file = "rotator.secret"
 # cloud = "public"
+
+# [[notify]]                          # who is told: webhook, slack, teams or mail
+# name = "operations"
+# kind = "mail"
+# host = "mail.example.com"           # port and encryption: 587 with starttls, or "tls"
+# from = "keywheel@example.com"
+# to = ["operations@example.com"]
+# username = "keywheel"
+# password_file = "mail.secret"
 "#;

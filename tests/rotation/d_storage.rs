@@ -13,6 +13,7 @@ use keywheel::rotation::advance::Order;
 use keywheel::sandbox::{Action, Fault, Kind, Registered, Stage};
 use keywheel::settings::Settings;
 use keywheel::store::master_key::change;
+use keywheel::store::notices::{Attempted, Noted, Noteworthy, Outbox};
 use keywheel::store::{
     Adoption, Attempt, ChainHash, Change, Due, Fingerprint, HistoryChain, HistoryFilter, Keys,
     Lease, MasterKeyLease, Sealed, ServiceLease, SqliteStore, Store, StoreFault, master_key,
@@ -149,6 +150,28 @@ impl Store for FailingStore {
         reseal: Box<dyn for<'a> FnMut(ConnectionId, KeyId, &'a Sealed) -> Option<Sealed> + Send>,
     ) -> Result<usize, StoreFault> {
         self.inner.reseal(to, reseal).await
+    }
+    async fn watch(&self, on: bool) -> Result<(), StoreFault> {
+        self.inner.watch(on).await
+    }
+    async fn noteworthy(&self, now: DateTime<Utc>, n: usize) -> Result<Noteworthy, StoreFault> {
+        self.inner.noteworthy(now, n).await
+    }
+    async fn note(&self, noted: Noted) -> Result<(), StoreFault> {
+        self.refuse()?;
+        self.inner.note(noted).await
+    }
+    async fn outbox(
+        &self,
+        channel: &str,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Outbox, StoreFault> {
+        self.inner.outbox(channel, now, at_most).await
+    }
+    async fn attempted(&self, channel: &str, attempted: Attempted) -> Result<(), StoreFault> {
+        self.refuse()?;
+        self.inner.attempted(channel, attempted).await
     }
 }
 
