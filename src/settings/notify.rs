@@ -360,7 +360,7 @@ fn recipients(texts: Vec<String>) -> Result<Vec<Mailbox>, String> {
     if texts.is_empty() {
         return Err("nobody would read it; name an address".into());
     }
-    texts.iter().map(|text| mailbox(text)).collect()
+    texts.into_iter().map(|text| mailbox(&text)).collect()
 }
 
 fn host(text: &str) -> Result<String, String> {
