@@ -80,9 +80,7 @@ jitter = "30m"                        # a stable spread, so that not all start a
 # [[notify]]                          # who is told: webhook, slack, teams or mail
 # name = "operations"
 # kind = "mail"
-# host = "mail.example.com"           # port and encryption: 587 with starttls, or "tls"
+# host = "mail.example.com"           # 587 with starttls; username and password_file go together
 # from = "keywheel@example.com"
 # to = ["operations@example.com"]
-# username = "keywheel"
-# password_file = "mail.secret"
 "#;

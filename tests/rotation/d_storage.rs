@@ -356,10 +356,11 @@ async fn d6_a_damaged_or_newer_database_is_refused_and_left_as_it_is() {
     world.adopted().await;
     let path = world.engine.settings.store_path.clone();
     let other = world.folder.path().join("other.db");
+    let version = schema(&path);
     set_schema(&path, 999);
     let newer = SqliteStore::open(&path).unwrap_err();
     assert!(matches!(newer, StoreFault::Newer { .. }), "{newer}");
-    set_schema(&path, 1);
+    set_schema(&path, version);
     world.restart().await;
     assert_eq!(world.store.journals().await.unwrap().len(), 1);
     let garbage = [0x5a; 8192];
@@ -368,6 +369,12 @@ async fn d6_a_damaged_or_newer_database_is_refused_and_left_as_it_is() {
     let damaged = SqliteStore::open(&other).unwrap_err();
     assert!(matches!(damaged, StoreFault::Damaged { .. }), "{damaged}");
     assert_eq!(std::fs::read(&other).unwrap(), garbage);
+}
+
+fn schema(path: &std::path::Path) -> i64 {
+    let db = rusqlite::Connection::open(path).unwrap();
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap()
 }
 
 fn set_schema(path: &std::path::Path, version: i64) {
