@@ -124,7 +124,6 @@ impl Service {
                 ended = self.work.one_done(&self.engine) => {
                     self.vital.ended(ended);
                     self.work.begin(&self.engine);
-                    self.notices.go_on();
                 }
                 beat = next_beat(metronome.as_mut()) => self.on(beat).await,
                 () = clock.sleep(UNBIDDEN) => self.on(Beat::Advance).await,

@@ -48,7 +48,7 @@ impl Notices {
         }
     }
 
-    /// Begins what is not under way: at each beat, and after each pass. It returns at once.
+    /// Begins what is not under way: at each beat. It returns at once.
     pub fn go_on(&mut self) {
         let mut ended = vec![self.looking.try_join_next()];
         ended.extend(self.sending.iter_mut().map(JoinSet::try_join_next));

@@ -173,18 +173,22 @@ async fn no_channel_waits_for_another() {
     let lines = vec![
         (
             spec("silent"),
-            hook(&world, &silent, Duration::from_secs(30)),
+            hook(&world, &silent, Duration::from_secs(3600)),
         ),
-        (spec("good"), hook(&world, &good, Duration::from_secs(30))),
+        (spec("good"), hook(&world, &good, Duration::from_secs(3600))),
     ];
     let notifier = notifier(&world.store, &world.clock, lines);
     let sending = tokio::spawn({
         let notifier = notifier.clone();
         async move { notifier.send_due().await }
     });
-    while ids(&good).len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let arrived = async {
+        while ids(&good).len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let within = tokio::time::timeout(Duration::from_secs(20), arrived);
+    within.await.unwrap();
     assert_eq!(ids(&good), queued);
     assert!(!sending.is_finished(), "the other one is still asked");
     sending.abort();

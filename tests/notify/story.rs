@@ -218,6 +218,8 @@ async fn d2_a_process_that_dies_after_a_pass_has_told_nothing_and_the_next_does(
     told.beat().await;
     assert_eq!(told.receiver.words(), ["failing:server-error"]);
     told.restart("").await;
+    told.world.clock.advance(Duration::from_secs(40));
+    told.world.advance("app", Order::DUE).await;
     told.beat().await;
     assert_eq!(told.receiver.words().len(), 1, "told once");
 }
