@@ -253,3 +253,27 @@ async fn two_that_look_at_once_tell_it_once() {
     let again = world.store.note(noted).await.unwrap_err();
     assert_eq!(again, StoreFault::Stale);
 }
+
+#[tokio::test]
+async fn d5_a_restored_backup_tells_nothing_that_its_original_tells() {
+    let told = Told::new("").await;
+    let world = &told.world;
+    world.adopted().await;
+    queue(&world.store, "hook", 3, KEPT).await;
+    let (from, copy) = (&world.engine.settings.store_path, world.folder.path());
+    SqliteStore::backup(from, &copy.join("backup")).unwrap();
+    let event = world.events().await.remove(0);
+    let to = copy.join("restored/keywheel.db");
+    let fits = |_| Ok::<(), StoreFault>(());
+    SqliteStore::restore(&copy.join("backup"), &to, &event, fits).unwrap();
+    let restored = SqliteStore::open(&to).unwrap();
+    let outbox = restored.outbox("hook", start(), 9).await.unwrap();
+    assert_eq!(outbox.waiting, 0);
+    restored.watch(true).await.unwrap();
+    let found = restored.noteworthy(start(), 100).await.unwrap();
+    assert_eq!(
+        (found.lines.len(), found.subjects.len()),
+        (0, 1),
+        "how it stands is told"
+    );
+}

@@ -345,3 +345,28 @@ async fn a_receiver_that_answers_nothing_delays_no_rotation() {
     assert_eq!(world.sandbox.keys(application.client_id).len(), 2);
     assert!(!receiver.received().is_empty(), "it was asked");
 }
+
+#[tokio::test]
+async fn a_secret_of_a_short_life_that_is_rotated_in_time_is_no_alarm() {
+    let told = Told::new("").await;
+    let world = &told.world;
+    let application = world.application("app");
+    let short = "interval_days = 7\nlifetime_days = 20\noverlap = \"2d\"\n";
+    let more = format!("{short}{}", world.to_file("app"));
+    world.adopt("app", &application, &more).await.unwrap();
+    world.rotate("app").await;
+    for _ in 0..7 {
+        told.later(DAY).await;
+    }
+    assert!(
+        told.receiver.words().is_empty(),
+        "{:?}",
+        told.receiver.words()
+    );
+    for _ in 0..10 {
+        told.later(DAY).await;
+    }
+    let mut words = told.receiver.words();
+    words.dedup();
+    assert!(words.contains(&"expiring:expiring".into()), "P7: {words:?}");
+}
