@@ -7,6 +7,7 @@
 //! | [`service`] | every connection on its schedule |
 //! | [`view`] | a connection as it is shown |
 //! | [`rotation`] | the engine: what comes next (pure), and the one who does it |
+//! | [`notify`] | who is told what happens: a file for each channel |
 //! | [`store`] | journals and sealed secrets, the master key, locks |
 //! | [`destination`] | places that a new secret is delivered to |
 //! | [`settings`] | `keywheel.toml` and what `apply` reads |
@@ -28,6 +29,7 @@ pub mod crash;
 pub mod destination;
 pub mod entra;
 pub mod journal;
+pub mod notify;
 pub mod process;
 pub mod rotation;
 pub mod sandbox;

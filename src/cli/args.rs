@@ -119,6 +119,9 @@ pub enum Command {
     /// The key that everything in the store is sealed with
     #[command(subcommand)]
     MasterKey(MasterKey),
+    /// Who is told what happens
+    #[command(subcommand)]
+    Notify(Notify),
     /// Copy the store, sealed as it is, to a new file; the master key is not in it
     Backup(Backup),
     /// Make the store from a backup: a new instance, every connection paused
@@ -139,6 +142,21 @@ pub struct Init {
     /// The folder for the state, instead of the one beside the settings
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+}
+
+/// `notify …`
+#[derive(Debug, Subcommand)]
+pub enum Notify {
+    /// Send a test message through each channel, and say what came of it
+    #[command(after_help = "\
+Examples:
+  keywheel notify test           each [[notify]] of the settings
+  keywheel notify test mail      this one")]
+    Test {
+        /// Only this channel
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
 }
 
 /// `backup`

@@ -27,6 +27,7 @@ mod history;
 mod init;
 pub mod log;
 mod master_key;
+mod notify;
 mod orphans;
 mod output;
 mod progress;
@@ -91,6 +92,7 @@ async fn command(cli: Cli, output: Output) -> Result<Exit, Complaint> {
         Command::Schedule(args) => schedule::run(&global, args, output).await,
         Command::Orphans(args) => orphans::run(&global, args, output).await,
         Command::MasterKey(command) => master_key::run(&global, command, output).await,
+        Command::Notify(command) => notify::run(&global, command, output).await,
         Command::Backup(args) => backup::backup(&global, args, output).await,
         Command::Restore(args) => backup::restore(&global, args, output).await,
         Command::Sandbox(args) => sandbox::run(args, output).await,

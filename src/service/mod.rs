@@ -5,6 +5,7 @@
 //! | `metronome` | the recurring jobs: beats that say "look again" |
 //! | `queue`, `holdoff` | whose turn is next, and who is let alone (pure) |
 //! | `work` | the passes under way: each calls [`Engine::advance`] |
+//! | `notices` | telling people, beside the passes |
 //! | `vital`, `tally` | how the service itself is, and what has happened |
 //! | `listener`, `board` | where that is shown: health, `metrics` (`exposition`), the `page` |
 //! | `systemd` | what systemd is told, and the watchdog |
@@ -18,6 +19,7 @@ mod holdoff;
 mod listener;
 mod metrics;
 mod metronome;
+mod notices;
 mod page;
 mod queue;
 mod systemd;
@@ -38,8 +40,10 @@ use crate::settings::Listen;
 
 use board::Board;
 use metronome::{Beat, Metronome};
+use notices::Notices;
 use systemd::Systemd;
 
+pub use notices::ByTheRules;
 pub use queue::Limits;
 pub use tally::{Counted, Tally};
 pub use vital::{NotReady, Vital};
@@ -80,6 +84,7 @@ pub struct Service {
     engine: Arc<Engine>,
     source: Box<dyn Source>,
     work: Work,
+    notices: Notices,
     vital: Arc<Vital>,
     board: Arc<Board>,
     listen: Option<Listen>,
@@ -94,6 +99,7 @@ impl Service {
     /// The service that works with `engine` until the settings change; `tally` is the engine's
     /// observer.
     pub fn new(engine: Engine, tally: Arc<Tally>, limits: Limits, source: Box<dyn Source>) -> Self {
+        let engine = Arc::new(engine);
         let vital: Arc<Vital> = Arc::default();
         let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
         let settings = Arc::clone(&engine.settings);
@@ -101,7 +107,8 @@ impl Service {
         let board = Board::new(store, Arc::clone(&vital), tally, clock, settings);
         Self {
             clock: Arc::clone(&engine.clock),
-            engine: Arc::new(engine),
+            notices: Notices::new(&engine),
+            engine,
             source,
             work: Work::new(limits),
             vital,
@@ -160,7 +167,10 @@ impl Service {
 
     async fn on(&mut self, beat: Beat) {
         match beat {
-            Beat::Advance => self.look().await,
+            Beat::Advance => {
+                self.look().await;
+                self.notices.go_on();
+            }
             Beat::Reconcile => {}
             Beat::Prune => {
                 self.prune().await;
@@ -242,6 +252,7 @@ impl Service {
             Ok(engine) => {
                 self.board.settle(Arc::clone(&engine.settings));
                 self.engine = Arc::new(engine);
+                self.notices.reload(&self.engine);
                 tracing::info!("the settings were read again");
             }
             Err(faults) => {

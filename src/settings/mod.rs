@@ -3,6 +3,7 @@
 pub mod declare;
 mod diagnostic;
 mod fields;
+mod notify;
 mod policy;
 mod read;
 mod reader;
@@ -21,6 +22,7 @@ use crate::entra::{ClientId, TenantId};
 use crate::schedule::{Hours, Weekdays};
 
 pub use diagnostic::{Fault, Place, SettingsFaults, Text, Written};
+pub use notify::{Address, Encryption, MailSpec, NotifyEvent, NotifyKind, NotifySpec, hook_url};
 pub use policy::{PolicyFault, PolicyFaults};
 pub use service::{Listen, ServiceSettings};
 pub use template::{host_timezone, template};
@@ -52,6 +54,8 @@ pub struct Settings {
     pub clouds: Vec<CloudSpec>,
     /// Identities beside the built-in `self`.
     pub identities: Vec<IdentitySpec>,
+    /// Who is told what happens.
+    pub channels: Vec<NotifySpec>,
 }
 
 impl Settings {

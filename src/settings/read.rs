@@ -15,7 +15,7 @@ use super::reader::{self, Table, number, text};
 use super::source::{self, Source};
 use super::{
     CLOUDS, CloudSpec, Defaults, GraphSettings, IdentityKind, IdentitySpec, MasterKeySource, SELF,
-    ServiceSettings, Settings, Verification, service,
+    ServiceSettings, Settings, Verification, notify, service,
 };
 use crate::clock::Span;
 use crate::connection::{OnLimit, Overlap, field};
@@ -53,6 +53,10 @@ pub(super) fn settings(source: &Source) -> Result<Settings, SettingsFaults> {
             let identity = identity(table, folder, &settings);
             settings.identities.extend(identity);
         }
+        for table in root.tables("notify") {
+            let channel = notify::read(table, folder, &settings.channels);
+            settings.channels.extend(channel);
+        }
         settings.defaults = defaults(root.table("defaults"), &settings);
         root.end();
         Some(settings)
@@ -80,6 +84,7 @@ impl Settings {
             service: ServiceSettings::default(),
             clouds: Vec::new(),
             identities: Vec::new(),
+            channels: Vec::new(),
         }
     }
 }
@@ -357,7 +362,7 @@ fn base_url(text: &str) -> Result<String, String> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     let address = address.parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())

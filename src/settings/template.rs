@@ -76,4 +76,11 @@ jitter = "30m"                        # a stable spread, so that not all start a
 # client_id = "00000000-0000-0000-0000-000000000000"
 # secret_file = "rotator.secret"
 # cloud = "public"
+
+# [[notify]]                          # who is told: webhook, slack, teams or mail
+# name = "operations"
+# kind = "mail"
+# host = "mail.example.com"           # 587 with starttls; username and password_file go together
+# from = "keywheel@example.com"
+# to = ["operations@example.com"]
 "#;

@@ -3,12 +3,14 @@
 pub mod keys;
 pub mod lock;
 pub mod master_key;
+pub mod notices;
 pub mod seal;
 pub mod sqlite;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -24,8 +26,12 @@ use crate::journal::{
 pub use keys::{KeyFault, Keys};
 pub use lock::Held;
 pub use master_key::MasterKeyFault;
+use notices::{Attempted, Noted, Noteworthy, Outbox};
 pub use seal::{Column, MasterKey, SealFault};
 pub use sqlite::SqliteStore;
+
+/// No channel waits for longer; what lies further ahead was written by a clock that was wrong.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
 
 /// A secret value as it is kept: sealed with AES-256-GCM-SIV, bound to connection and Key ID.
 #[derive(Clone, PartialEq, Eq)]
@@ -442,4 +448,30 @@ pub trait Store: Send + Sync + fmt::Debug {
         to: Fingerprint,
         reseal: Box<dyn for<'a> FnMut(ConnectionId, KeyId, &'a Sealed) -> Option<Sealed> + Send>,
     ) -> Result<usize, StoreFault>;
+
+    /// Begins to keep what may be worth telling, or ends it. What happened before is not told; how
+    /// each connection stands is.
+    async fn watch(&self, on: bool) -> Result<(), StoreFault>;
+
+    /// What may be worth telling at `now`; no more than `at_most` lines and as many connections.
+    async fn noteworthy(
+        &self,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Noteworthy, StoreFault>;
+
+    /// Queues what is told, and writes down that it is, all or nothing. [`StoreFault::Stale`]:
+    /// somebody else has done so since it was read.
+    async fn note(&self, noted: Noted) -> Result<(), StoreFault>;
+
+    /// What waits for one channel at `now`; no more than `at_most`.
+    async fn outbox(
+        &self,
+        channel: &str,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Outbox, StoreFault>;
+
+    /// What came of sending to a channel.
+    async fn attempted(&self, channel: &str, attempted: Attempted) -> Result<(), StoreFault>;
 }

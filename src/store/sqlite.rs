@@ -4,6 +4,7 @@ mod backup;
 mod chain;
 mod changes;
 mod database;
+mod notices;
 mod rows;
 mod writer;
 
@@ -22,6 +23,7 @@ use crate::entra::{ClientId, KeyId, TenantId};
 use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
 
 use super::lock::{self, Locks};
+use super::notices::{Attempted, Noted, Noteworthy, Outbox};
 use super::seal;
 use super::{
     Adoption, Attempt, ChainHash, Change, Due, Fingerprint, HistoryChain, HistoryFilter, Lease,
@@ -285,6 +287,43 @@ impl Store for SqliteStore {
             .await?;
         self.empty_log().await;
         Ok(resealed)
+    }
+
+    async fn watch(&self, on: bool) -> Result<(), StoreFault> {
+        self.writer.write(move |db| notices::watch(db, on)).await
+    }
+
+    async fn noteworthy(
+        &self,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Noteworthy, StoreFault> {
+        self.writer
+            .read(move |db| notices::noteworthy(db, now, at_most))
+            .await
+    }
+
+    async fn note(&self, noted: Noted) -> Result<(), StoreFault> {
+        self.writer.write(move |db| notices::note(db, &noted)).await
+    }
+
+    async fn outbox(
+        &self,
+        channel: &str,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Outbox, StoreFault> {
+        let channel = channel.to_owned();
+        self.writer
+            .read(move |db| notices::outbox(db, &channel, now, at_most))
+            .await
+    }
+
+    async fn attempted(&self, channel: &str, attempted: Attempted) -> Result<(), StoreFault> {
+        let channel = channel.to_owned();
+        self.writer
+            .write(move |db| notices::attempted(db, &channel, &attempted))
+            .await
     }
 }
 

@@ -15,6 +15,7 @@ use keywheel::rotation::advance::Order;
 use keywheel::sandbox::{Action, Fault, Kind, Registered, Stage};
 use keywheel::settings::Settings;
 use keywheel::store::master_key::change;
+use keywheel::store::notices::{Attempted, Noted, Noteworthy, Outbox};
 use keywheel::store::{
     Adoption, Attempt, ChainHash, Change, Due, Fingerprint, HistoryChain, HistoryFilter, Keys,
     Lease, MasterKeyLease, Sealed, ServiceLease, SqliteStore, Store, StoreFault, master_key,
@@ -167,6 +168,28 @@ impl Store for FailingStore {
         reseal: Box<dyn for<'a> FnMut(ConnectionId, KeyId, &'a Sealed) -> Option<Sealed> + Send>,
     ) -> Result<usize, StoreFault> {
         self.inner.reseal(to, reseal).await
+    }
+    async fn watch(&self, on: bool) -> Result<(), StoreFault> {
+        self.inner.watch(on).await
+    }
+    async fn noteworthy(&self, now: DateTime<Utc>, n: usize) -> Result<Noteworthy, StoreFault> {
+        self.inner.noteworthy(now, n).await
+    }
+    async fn note(&self, noted: Noted) -> Result<(), StoreFault> {
+        self.refuse()?;
+        self.inner.note(noted).await
+    }
+    async fn outbox(
+        &self,
+        channel: &str,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Outbox, StoreFault> {
+        self.inner.outbox(channel, now, at_most).await
+    }
+    async fn attempted(&self, channel: &str, attempted: Attempted) -> Result<(), StoreFault> {
+        self.refuse()?;
+        self.inner.attempted(channel, attempted).await
     }
 }
 
@@ -365,10 +388,11 @@ async fn d6_a_damaged_or_newer_database_is_refused_and_left_as_it_is() {
     world.adopted().await;
     let path = world.engine.settings.store_path.clone();
     let other = world.folder.path().join("other.db");
+    let version = schema(&path);
     set_schema(&path, 999);
     let newer = SqliteStore::open(&path).unwrap_err();
     assert!(matches!(newer, StoreFault::Newer { .. }), "{newer}");
-    set_schema(&path, 1);
+    set_schema(&path, version);
     world.restart().await;
     assert_eq!(world.store.journals().await.unwrap().len(), 1);
     let garbage = [0x5a; 8192];
@@ -377,6 +401,12 @@ async fn d6_a_damaged_or_newer_database_is_refused_and_left_as_it_is() {
     let damaged = SqliteStore::open(&other).unwrap_err();
     assert!(matches!(damaged, StoreFault::Damaged { .. }), "{damaged}");
     assert_eq!(std::fs::read(&other).unwrap(), garbage);
+}
+
+fn schema(path: &std::path::Path) -> i64 {
+    let db = rusqlite::Connection::open(path).unwrap();
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap()
 }
 
 fn set_schema(path: &std::path::Path, version: i64) {

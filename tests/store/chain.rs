@@ -69,7 +69,11 @@ async fn a_store_of_the_first_schema_gets_its_chain_when_it_is_opened() {
     let path = store_path(folder.path());
     let database = rusqlite::Connection::open(&path).unwrap();
     database
-        .execute_batch("ALTER TABLE event DROP COLUMN hash; PRAGMA user_version = 1;")
+        .execute_batch(
+            "ALTER TABLE event DROP COLUMN hash;
+             DROP TABLE notice_cursor; DROP TABLE lookout; DROP TABLE notice;
+             DROP TABLE notice_channel; PRAGMA user_version = 1;",
+        )
         .unwrap();
     drop(database);
     let store = SqliteStore::open(&path).unwrap();

@@ -77,6 +77,9 @@ fn begin_anew(
         "UPDATE connection SET paused = 1, next_action_at = NULL WHERE removed_at IS NULL",
         [],
     )?;
+    // What was still to be told then is told by the store that it was copied from.
+    transaction.execute("DELETE FROM notice", [])?;
+    super::notices::watch(&transaction, false)?;
     changes::add_event(&transaction, event)?;
     transaction.commit()?;
     // One file, with nothing beside it, until it is opened in its place.

@@ -347,7 +347,7 @@ fn set(db: &Connection, id: ConnectionId, column: &str, value: &dyn ToSql) -> Re
     }
 }
 
-fn execute(db: &Connection, sql: &str, params: impl Params) -> Result<(), Trouble> {
+pub(super) fn execute(db: &Connection, sql: &str, params: impl Params) -> Result<(), Trouble> {
     db.prepare_cached(sql)?.execute(params)?;
     Ok(())
 }

@@ -21,6 +21,7 @@ const APPLICATION_ID: i64 = 0x6b77_686c;
 const SCHEMA: &[&str] = &[
     include_str!("../schema/0001.sql"),
     include_str!("../schema/0002.sql"),
+    include_str!("../schema/0003.sql"),
 ];
 
 /// The schema from which on `history` is a chain.

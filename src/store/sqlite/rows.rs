@@ -52,6 +52,14 @@ pub(super) fn journal(
         .transpose()
 }
 
+/// The connection of this row, removed ones included.
+pub(super) fn journal_of(connection: &Connection, id: ConnectionId) -> Result<Journal, Trouble> {
+    let journal = connection
+        .prepare_cached(&format!("{JOURNAL} WHERE id = ?1"))?
+        .query_row([id.0], bare_journal)?;
+    with_records(connection, journal)
+}
+
 /// The rotation of a connection that was started last, ended or not.
 pub(super) fn latest_rotation(
     connection: &Connection,
@@ -295,7 +303,7 @@ fn records<T: DeserializeOwned>(
     Ok(records.collect::<Result<_, _>>()?)
 }
 
-fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     parsed(row, column, |text| serde_json::from_str(text))
 }
 

@@ -187,3 +187,28 @@ async fn one_connection_is_read_without_the_others() {
         assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{plan}");
     }
 }
+
+#[tokio::test]
+async fn what_is_told_is_found_without_reading_all() {
+    let (_folder, store) = store();
+    let plans = store.writer.read(|db| {
+        let plan = |sql: &str| -> rusqlite::Result<String> {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let count = statement.parameter_count();
+            let lines = statement.query_map(rusqlite::params_from_iter(vec![1; count]), |row| {
+                row.get::<_, String>("detail")
+            })?;
+            lines.collect()
+        };
+        let statements = [notices::NEW_LINES, notices::LOOKS, notices::WAITING];
+        let plans: rusqlite::Result<Vec<String>> = statements.into_iter().map(plan).collect();
+        Ok(plans?)
+    });
+    for plan in plans.await.unwrap() {
+        let sorted = plan.contains("TEMP B-TREE");
+        assert!(
+            plan.contains("SEARCH") && !plan.contains("SCAN") && !sorted,
+            "{plan}"
+        );
+    }
+}
