@@ -20,6 +20,7 @@ mod orphans;
 mod plausible;
 mod promote;
 mod prove;
+mod reconcile;
 mod remove;
 mod revoke;
 mod sign_in;
@@ -47,6 +48,7 @@ pub use by_hand::Which;
 pub use manage::{Edited, Removed};
 pub use order::forecast_order;
 pub use orphans::{Orphan, OrphansFault};
+pub use reconcile::Reconciled;
 pub use sign_in::Tokens;
 pub use write::next_action_at;
 

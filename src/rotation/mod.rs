@@ -6,6 +6,7 @@
 pub mod abandoned;
 pub mod adopt;
 pub mod advance;
+pub mod drift;
 pub mod forecast;
 pub mod observe;
 pub mod plan;

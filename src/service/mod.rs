@@ -5,6 +5,7 @@
 //! | `metronome` | the recurring jobs: beats that say "look again" |
 //! | `queue`, `holdoff` | whose turn is next, and who is let alone (pure) |
 //! | `work` | the passes under way: each calls [`Engine::advance`] |
+//! | `reconcile` | every connection against Entra, every few hours |
 //! | `notices` | telling people, beside the passes |
 //! | `vital`, `tally` | how the service itself is, and what has happened |
 //! | `listener`, `board` | where that is shown: health, `metrics` (`exposition`), the `page` |
@@ -22,6 +23,7 @@ mod metronome;
 mod notices;
 mod page;
 mod queue;
+mod reconcile;
 mod systemd;
 mod tally;
 mod vital;
@@ -41,6 +43,7 @@ use crate::settings::Listen;
 use board::Board;
 use metronome::{Beat, Metronome};
 use notices::Notices;
+use reconcile::Reconciling;
 use systemd::Systemd;
 
 pub use notices::ByTheRules;
@@ -85,6 +88,7 @@ pub struct Service {
     source: Box<dyn Source>,
     work: Work,
     notices: Notices,
+    reconciling: Reconciling,
     vital: Arc<Vital>,
     board: Arc<Board>,
     listen: Option<Listen>,
@@ -108,6 +112,7 @@ impl Service {
         Self {
             clock: Arc::clone(&engine.clock),
             notices: Notices::new(&engine),
+            reconciling: Reconciling::default(),
             engine,
             source,
             work: Work::new(limits),
@@ -171,7 +176,10 @@ impl Service {
                 self.look().await;
                 self.notices.go_on();
             }
-            Beat::Reconcile => {}
+            Beat::Reconcile => {
+                let connections = self.vital.connection_count();
+                self.reconciling.go_on(&self.engine, connections);
+            }
             Beat::Prune => {
                 self.prune().await;
                 self.log_head().await;
@@ -266,6 +274,7 @@ impl Service {
     async fn end(mut self) {
         self.systemd.stopping(GRACE);
         self.engine.stopping.begin();
+        self.reconciling.abort();
         self.work.wind_down();
         let passes = self.work.under_way();
         tracing::info!(

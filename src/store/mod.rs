@@ -19,8 +19,8 @@ use serde::{Serialize, Serializer};
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::{ClientId, KeyId, ObjectId, TenantId};
 use crate::journal::{
-    AttemptName, ConnectionId, Delivery, Event, InstanceId, Journal, Removal, Rotation, RotationId,
-    Secret, Watch,
+    AttemptName, ConnectionId, Delivery, Event, InstanceId, Journal, Reconciliation, Removal,
+    Rotation, RotationId, Secret, Watch,
 };
 
 pub use keys::{KeyFault, Keys};
@@ -113,6 +113,8 @@ pub enum Change {
     Watch(Watch),
     /// It is looked for no longer.
     WatchDone(AttemptName),
+    /// When it was compared with Entra, and what was found; `None` leaves what was found before.
+    Reconciled(DateTime<Utc>, Option<Reconciliation>),
     /// A line of `history`.
     Record(Event),
 }
@@ -389,6 +391,20 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// How many connections are kept.
     async fn count(&self) -> Result<usize, StoreFault>;
+
+    /// Who has not been compared with Entra since `before`, those that wait longest first; no more
+    /// than `at_most`.
+    async fn unreconciled(
+        &self,
+        before: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Vec<ConnectionName>, StoreFault>;
+
+    /// What the last comparison of a connection found; `None`: there was none.
+    async fn reconciliation(
+        &self,
+        connection: ConnectionId,
+    ) -> Result<Option<Reconciliation>, StoreFault>;
 
     /// The lock on one application; `None`: another process or task holds it.
     async fn try_lock(

@@ -20,7 +20,9 @@ use ulid::Ulid;
 
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::{ClientId, KeyId, TenantId};
-use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
+use crate::journal::{
+    AttemptName, ConnectionId, Event, InstanceId, Journal, Reconciliation, Rotation,
+};
 
 use super::lock::{self, Locks};
 use super::notices::{Attempted, Noted, Noteworthy, Outbox};
@@ -175,6 +177,25 @@ impl Store for SqliteStore {
 
     async fn count(&self) -> Result<usize, StoreFault> {
         self.writer.read(rows::count).await
+    }
+
+    async fn unreconciled(
+        &self,
+        before: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Vec<ConnectionName>, StoreFault> {
+        self.writer
+            .read(move |db| rows::unreconciled(db, before, at_most))
+            .await
+    }
+
+    async fn reconciliation(
+        &self,
+        connection: ConnectionId,
+    ) -> Result<Option<Reconciliation>, StoreFault> {
+        self.writer
+            .read(move |db| rows::reconciliation(db, connection))
+            .await
     }
 
     async fn try_lock(

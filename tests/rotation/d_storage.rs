@@ -9,7 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keywheel::clock::VirtualClock;
 use keywheel::connection::{ConnectionName, Declared};
 use keywheel::entra::{ClientId, KeyId, TenantId};
-use keywheel::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
+use keywheel::journal::{
+    AttemptName, ConnectionId, Event, InstanceId, Journal, Reconciliation, Rotation,
+};
 use keywheel::rotation::AdvanceFault;
 use keywheel::rotation::advance::Order;
 use keywheel::sandbox::{Action, Fault, Kind, Registered, Stage};
@@ -114,6 +116,16 @@ impl Store for FailingStore {
     }
     async fn history_head(&self) -> Result<ChainHash, StoreFault> {
         self.inner.history_head().await
+    }
+    async fn unreconciled(
+        &self,
+        before: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Vec<ConnectionName>, StoreFault> {
+        self.inner.unreconciled(before, at_most).await
+    }
+    async fn reconciliation(&self, id: ConnectionId) -> Result<Option<Reconciliation>, StoreFault> {
+        self.inner.reconciliation(id).await
     }
     async fn next_action_at(&self) -> Result<Option<DateTime<Utc>>, StoreFault> {
         self.inner.next_action_at().await

@@ -10,6 +10,7 @@
 mod host;
 mod pace;
 mod process;
+mod reconcile;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../rotation/world.rs"]
 mod world;

@@ -70,6 +70,13 @@ pub(super) fn apply(db: &Connection, id: ConnectionId, change: &Change) -> Resul
             "DELETE FROM watch WHERE connection = ?1 AND attempt = ?2",
             (id.0, attempt.to_string()),
         ),
+        Change::Reconciled(at, found) => {
+            set(db, id, "reconciled_at", &milliseconds(*at))?;
+            match found {
+                Some(found) => set(db, id, "reconciliation", &record(found)?),
+                None => Ok(()),
+            }
+        }
         Change::Record(event) => put_event(db, Some(id), event),
     }
 }

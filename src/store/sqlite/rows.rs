@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::KeyId;
-use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation, RotationId};
+use crate::journal::{
+    AttemptName, ConnectionId, Event, InstanceId, Journal, Reconciliation, Rotation, RotationId,
+};
 use crate::store::{Attempt, Due, Fingerprint, HistoryFilter, Sealed};
 
 use super::database::Trouble;
@@ -128,6 +130,36 @@ pub(super) fn due(
         })
     })?;
     Ok(due.collect::<Result<_, _>>()?)
+}
+
+/// Who has not been compared with Entra since `before`.
+pub(super) fn unreconciled(
+    connection: &Connection,
+    before: DateTime<Utc>,
+    at_most: usize,
+) -> Result<Vec<ConnectionName>, Trouble> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name FROM connection WHERE removed_at IS NULL AND reconciled_at < ?1
+         ORDER BY reconciled_at LIMIT ?2",
+    )?;
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let names = statement.query_map((milliseconds(before), at_most), |row| {
+        parsed(row, 0, str::parse)
+    })?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+/// What the last comparison of a connection found.
+pub(super) fn reconciliation(
+    connection: &Connection,
+    id: ConnectionId,
+) -> Result<Option<Reconciliation>, Trouble> {
+    let found: Option<Option<String>> = connection
+        .prepare_cached("SELECT reconciliation FROM connection WHERE id = ?1")?
+        .query_row([id.0], |row| row.get(0))
+        .optional()?;
+    let found = found.flatten();
+    Ok(found.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 /// The earliest `next_action_at`.
