@@ -38,7 +38,10 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   systemctl enable --now keywheel                 as a service, which this is meant for
   keywheel run --config ./keywheel.toml           in the foreground; Ctrl-C ends it
-  kill -HUP PID                                   read the settings again";
+  kill -HUP PID                                   read the settings again
+
+It logs to the journal where systemd started it, else to standard error; KEYWHEEL_LOG_FORMAT is text,
+json or journal, KEYWHEEL_LOG a filter such as keywheel=debug.";
 
 /// Rotates the client secrets of Microsoft Entra applications on a schedule, and never loses one.
 #[derive(Debug, Parser)]

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
+use tracing::Instrument;
 
 use super::observe::{Moment, Observer};
 use super::plan::{Ask, Next, Step, Terms, WaitFor, plan};
@@ -142,11 +143,14 @@ impl Engine {
     /// What fails is journalled and shows in the journal; an error is returned only where the
     /// journal itself, or the master key, is the trouble.
     pub async fn advance(&self, name: &ConnectionName, order: Order) -> Result<Stop, AdvanceFault> {
-        let Some(pass) = self.begin_pass(name).await? else {
-            return Ok(Stop::Busy);
+        let pass = async {
+            let Some(pass) = self.begin_pass(name).await? else {
+                return Ok(Stop::Busy);
+            };
+            pass.prepare(order).await?;
+            pass.run(order).await
         };
-        pass.prepare(order).await?;
-        pass.run(order).await
+        pass.instrument(span(name)).await
     }
 
     /// Takes the lock; `None`: another holds it.
@@ -159,6 +163,7 @@ impl Engine {
             name: name.clone(),
             lease,
             begun: AtomicBool::new(false),
+            named: AtomicBool::new(false),
             proved: Mutex::new(None),
         }))
     }
@@ -212,6 +217,12 @@ impl Engine {
     }
 }
 
+/// What every line that is logged in a pass carries. At the highest level, so that no filter
+/// takes it from a line that it lets through.
+pub(super) fn span(name: &ConnectionName) -> tracing::Span {
+    tracing::error_span!("pass", connection = %name, rotation_id = tracing::field::Empty)
+}
+
 /// One holder of one application's lock, at work.
 struct Pass<'a> {
     engine: &'a Engine,
@@ -219,6 +230,8 @@ struct Pass<'a> {
     lease: Lease,
     /// Whether this pass has written anything yet.
     begun: AtomicBool,
+    /// Whether the lines that are logged say which rotation it is.
+    named: AtomicBool,
     /// The secret that it has proved last.
     proved: Mutex<Option<KeyId>>,
 }
@@ -235,6 +248,9 @@ impl Pass<'_> {
             let journal = self.journal().await?;
             if matches!(ask, Ask::Rotate(_)) && journal.unpromoted().is_some_and(may_go_on) {
                 ask = Ask::Resume;
+            }
+            if let Some(rotation) = journal.unpromoted().or(journal.rotations.last()) {
+                self.name_rotation(rotation.id);
             }
             let terms = self.engine.terms(&journal)?;
             match plan(&journal, &terms, self.now(), ask) {

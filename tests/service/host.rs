@@ -48,11 +48,16 @@ pub struct Running {
 impl Host {
     /// With `count` connections, each due as soon as a service looks.
     pub async fn new(count: usize) -> Self {
+        Self::with(count, "listen = \"off\"").await
+    }
+
+    /// The same, with these lines under `[service]`.
+    pub async fn with(count: usize, service: &str) -> Self {
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         let tenant = sandbox.add_tenant("Contoso");
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("keywheel.toml");
-        std::fs::write(&config, settings(&sandbox.url())).unwrap();
+        std::fs::write(&config, settings(&sandbox.url(), service)).unwrap();
         std::fs::set_permissions(&config, PermissionsExt::from_mode(0o640)).unwrap();
         let key = master_key::create(&folder.path().join("master.key")).unwrap();
         let settings = Arc::new(Settings::load(&config).unwrap());
@@ -123,6 +128,20 @@ impl Host {
             .spawn()
             .unwrap();
         Running { child, log }
+    }
+
+    /// The standard output of a command that ends well.
+    pub async fn command(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_keywheel"))
+            .env_clear()
+            .arg("--config")
+            .arg(self.path("keywheel.toml"))
+            .args(arguments)
+            .output()
+            .await
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// What systemd has been told since the last time it was asked.
@@ -217,12 +236,12 @@ pub async fn until(mut so: impl AsyncFnMut() -> bool) {
     waited.expect("what is waited for does not come about");
 }
 
-fn settings(url: &str) -> String {
+fn settings(url: &str, service: &str) -> String {
     format!(
         "[[cloud]]\nname = \"lab\"\nlogin = \"{url}\"\ngraph = \"{url}\"\n\n\
          [verification]\nsuccesses = 2\nspacing = \"0s\"\n\n\
          [graph]\nmutation_spacing = \"0s\"\nabsence_window = \"60ms\"\n\n\
-         [service]\nlisten = \"off\"\n"
+         [service]\n{service}\n"
     )
 }
 

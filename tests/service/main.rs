@@ -8,6 +8,7 @@
 #![allow(missing_docs, reason = "nobody reads the documentation of a test")]
 
 mod host;
+mod listener;
 mod pace;
 mod process;
 mod reconcile;

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Engine, Pass, Stop};
+use tracing::Instrument;
+
+use super::{Engine, Pass, Stop, span};
 use crate::connection::ConnectionName;
 use crate::entra::{FaultKind, Password};
 use crate::journal::{Absence, Journal, Reconciliation, Role, Secret};
@@ -38,6 +40,10 @@ impl Engine {
     ///
     /// Where the journal itself, or the master key, is the trouble.
     pub async fn reconcile(&self, name: &ConnectionName) -> Result<Reconciled, AdvanceFault> {
+        self.reconcile_pass(name).instrument(span(name)).await
+    }
+
+    async fn reconcile_pass(&self, name: &ConnectionName) -> Result<Reconciled, AdvanceFault> {
         let Some(pass) = self.begin_pass(name).await? else {
             return Ok(Reconciled::Later);
         };
