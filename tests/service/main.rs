@@ -12,6 +12,7 @@ mod listener;
 mod pace;
 mod process;
 mod reconcile;
+mod work;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../rotation/world.rs"]
 mod world;
