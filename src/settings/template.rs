@@ -63,6 +63,11 @@ jitter = "30m"                        # a stable spread, so that not all start a
 # absence_window = "1m"
 # request_timeout = "30s"
 
+# [service]                           # `keywheel run`
+# listen = "127.0.0.1:9847"           # health, metrics and a page; or "unix:/run/keywheel/http", "off"
+# concurrency = 1000                  # connections that are worked on at once
+# reconcile_every = "6h"              # how often each is compared with Entra
+
 # [[cloud]]                           # beside public, usgov, dod and china
 # name = "lab"
 # login = "https://localhost:8443"

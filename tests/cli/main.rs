@@ -8,6 +8,7 @@
 )]
 
 mod apply;
+mod backup;
 mod bad_input;
 mod connection;
 mod deliver;
