@@ -86,9 +86,14 @@ impl Board {
         }
     }
 
-    fn view(&self, journal: &Journal, now: DateTime<Utc>) -> Option<ConnectionView> {
+    /// The settings that hold now.
+    pub fn settings(&self) -> Arc<Settings> {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
-        view(&settings, journal, now)
+        Arc::clone(&settings)
+    }
+
+    fn view(&self, journal: &Journal, now: DateTime<Utc>) -> Option<ConnectionView> {
+        view(&self.settings(), journal, now)
             .inspect_err(|faults| tracing::warn!(connection = %journal.name(), "{faults}"))
             .ok()
     }

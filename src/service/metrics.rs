@@ -24,6 +24,7 @@ pub async fn write(board: &Board, pieces: &mpsc::Sender<Bytes>) -> Result<(), St
         pieces,
     };
     process(board, &mut out.text);
+    channels(board, &mut out.text).await?;
     if board.vital.connection_count() <= MOST_SERIES {
         let (views, _) = board
             .views(None, usize::try_from(MOST_SERIES).unwrap_or(usize::MAX))
@@ -92,6 +93,38 @@ fn process(board: &Board, out: &mut Exposition) {
     for (what, word) in COUNTED {
         out.sample(name, &[("step", word)], board.tally.count(what));
     }
+}
+
+/// How the channels of notifications are.
+async fn channels(board: &Board, out: &mut Exposition) -> Result<(), StoreFault> {
+    let settings = board.settings();
+    let mut outboxes = Vec::new();
+    for channel in &settings.channels {
+        let outbox = board
+            .store
+            .outbox(&channel.name, board.clock.now(), 0)
+            .await?;
+        outboxes.push((channel.name.as_str(), outbox));
+    }
+    let name = "keywheel_notices_waiting";
+    out.family(
+        name,
+        Kind::Gauge,
+        "Messages that a channel has not taken yet.",
+    );
+    for (channel, outbox) in &outboxes {
+        out.sample(name, &[("channel", channel)], outbox.waiting);
+    }
+    let name = "keywheel_channel_failures";
+    out.family(
+        name,
+        Kind::Gauge,
+        "How often in a row a channel has failed.",
+    );
+    for (channel, outbox) in &outboxes {
+        out.sample(name, &[("channel", channel)], outbox.failures);
+    }
+    Ok(())
 }
 
 /// How each connection is.
