@@ -111,11 +111,16 @@ fn row(view: &ConnectionView, now: DateTime<Utc>) -> Row<'_> {
     }
 }
 
+/// Whether it rotates by itself, as things stand.
+fn rotates(view: &ConnectionView) -> bool {
+    !view.paused && view.health != Health::Blocked
+}
+
 /// What rotates in the coming weeks, day by day; what is late rotates today.
 fn calendar<'a>(views: &[&'a ConnectionView], now: DateTime<Utc>) -> Vec<Day<'a>> {
     let mut days: std::collections::BTreeMap<NaiveDate, Vec<&str>> =
         std::collections::BTreeMap::new();
-    for view in views.iter().filter(|view| !view.paused) {
+    for view in views.iter().filter(|view| rotates(view)) {
         let at = view.next_rotation_at.max(now);
         if at <= now + AHEAD {
             days.entry(at.date_naive())
