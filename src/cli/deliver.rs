@@ -7,7 +7,7 @@ use super::context::Context;
 use super::exit::{Complaint, Exit};
 use super::output::{Form, Output, instant};
 use super::progress::Progress;
-use super::rotate::{PATIENCE, busy};
+use super::rotate::{PATIENCE, busy, homeless};
 use super::rotation_view::rotation_view;
 use super::view::{self, ConnectionView, DestinationView};
 use crate::connection::{ConnectionName, DestinationSpec};
@@ -24,6 +24,9 @@ pub(super) async fn run(
     let journal = context.connection(&args.name).await?;
     if let Some(to) = &args.to {
         declared(&journal, to)?;
+    }
+    if journal.declared.destinations.is_empty() {
+        return nowhere(&context, &journal);
     }
     let engine = context.engine(Arc::new(Progress::new(1))).await?;
     let stop = engine
@@ -65,6 +68,19 @@ pub(super) async fn rollback(
         lines(current.chain(destinations).chain(previous))
     };
     conclude(&context, &engine, &args.name, &stop, about).await
+}
+
+/// There is nothing to hand out to: as it should be where consumers ask themselves.
+fn nowhere(context: &Context, journal: &Journal) -> Result<Exit, Complaint> {
+    if !journal.declared.pull {
+        return Err(homeless());
+    }
+    let result = rotation_view(journal, None);
+    context
+        .output
+        .note("nothing to do: consumers ask `keywheel secret`");
+    context.output.data(&result, String::new);
+    Ok(Exit::Done)
 }
 
 /// A destination that the connection has, or the nearest name.

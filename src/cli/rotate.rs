@@ -197,8 +197,8 @@ fn refusal(
         return Some(paused(&declared.name));
     }
     let due = journal.due_at <= now || asked;
-    let homeless = declared.destinations.is_empty() && !declared.pull;
-    (homeless && due && !by_name).then(homeless_complaint)
+    let has_no_home = declared.destinations.is_empty() && !declared.pull;
+    (has_no_home && due && !by_name).then(homeless)
 }
 
 async fn rotate_one(engine: &Engine, journal: Journal, order: Order, by_name: bool) -> Outcome {
@@ -262,7 +262,8 @@ fn not_begun(name: &ConnectionName) -> Complaint {
     }
 }
 
-fn homeless_complaint() -> Complaint {
+/// Nothing says where a secret goes.
+pub(super) fn homeless() -> Complaint {
     let failure = no_destination(DateTime::UNIX_EPOCH);
     Complaint {
         code: failure.code,

@@ -69,7 +69,7 @@ fn lines(views: &[ConnectionView]) -> String {
             Cell::new(&view.name),
             health(view),
             Cell::new(view.state),
-            Cell::new(instant_or(view.safe_until, "no end")),
+            Cell::new(instant_or(view.safe_until, view.without_end())),
             Cell::new(next_action(view)),
         ]);
     }

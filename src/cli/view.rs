@@ -9,7 +9,7 @@ use super::exit::{Complaint, Exit};
 use super::output::seconds;
 use crate::connection::{ConnectionName, time_of_day};
 use crate::entra::{ClientId, KeyId, ObjectId, TenantId};
-use crate::journal::{Delivery, Failure, Journal, Role};
+use crate::journal::{Delivery, Failure, Journal, Origin, Role};
 use crate::rotation::plan::Terms;
 use crate::rotation::standing::{Health, is_blocked, open_retries, standing};
 use crate::settings::Settings;
@@ -67,6 +67,16 @@ pub struct ConnectionView {
     pub last_error: Option<FailureView>,
 }
 
+impl ConnectionView {
+    /// What is said where `safe_until` has no date.
+    pub fn without_end(&self) -> &'static str {
+        match &self.current {
+            Some(current) if !current.checked => current.without_date(),
+            _ => "no end",
+        }
+    }
+}
+
 /// The current secret.
 #[derive(Debug, Clone, Serialize)]
 pub struct CurrentView {
@@ -74,9 +84,23 @@ pub struct CurrentView {
     pub key_id: KeyId,
     /// Its first three characters.
     pub hint: String,
-    /// Null: never.
+    /// Null: never, or not known yet.
     #[serde(serialize_with = "seconds::option::serialize")]
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether Entra has been asked about it.
+    #[serde(skip)]
+    pub checked: bool,
+}
+
+impl CurrentView {
+    /// What is said where there is no date.
+    pub fn without_date(&self) -> &'static str {
+        if self.checked {
+            "never"
+        } else {
+            "unknown until it is checked"
+        }
+    }
 }
 
 /// A previous secret.
@@ -189,6 +213,7 @@ pub fn view(
             key_id: secret.key_id,
             hint: secret.hint.clone(),
             expires_at: secret.expires_at,
+            checked: secret.origin != Origin::Unchecked,
         }),
         previous: previous(journal),
         next_rotation_at: journal.due_at,

@@ -90,3 +90,17 @@ fn without_a_previous_secret_there_is_nothing_to_roll_back_to() {
     let ran = bench.line("rollback app -o json").exits(1);
     assert_eq!(ran.error_code(), "nothing-to-roll-back-to");
 }
+
+#[test]
+fn a_connection_without_destinations_is_said_as_rotate_says_it() {
+    let bench = Bench::new();
+    for (name, pull, exit) in [("homeless", false, 6), ("pulled", true, 0)] {
+        let application = bench.application(name);
+        let more: &[&str] = if pull { &["--pull"] } else { &[] };
+        match more {
+            [pull] => bench.add(name, &application, [pull]).exits(0),
+            _ => bench.add(name, &application, []).exits(0),
+        };
+        bench.unchanged_by(|| bench.line(&format!("deliver {name}")).exits(exit));
+    }
+}

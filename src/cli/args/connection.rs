@@ -46,7 +46,7 @@ pub struct Named {
 }
 
 /// What can be declared and edited alike.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct Fields {
     /// Who signs in to Graph: `self`, or an [[identity]] of the settings
     #[arg(long, value_name = "NAME")]
@@ -154,6 +154,15 @@ pub struct Edit {
     /// Its Key ID
     #[arg(long, value_name = "ID", requires = "secret_file")]
     pub key_id: Option<KeyId>,
+}
+
+impl Edit {
+    /// Whether no flag says what is to be changed.
+    pub fn is_empty(&self) -> bool {
+        let lists = self.remove_labels.is_empty() && self.remove_destinations.is_empty();
+        let rest = self.rename.is_none() && !self.no_pull && self.secret_file.is_none();
+        lists && rest && self.fields == Fields::default()
+    }
 }
 
 /// What a connection is adopted with for good: taken so that an edit can say so.

@@ -24,12 +24,18 @@ pub(super) async fn run(context: &Context, args: args::Edit) -> Result<Exit, Com
         return Err(immutable(&before.name, field));
     }
     let declared = edited(before.clone(), &args)?;
+    if args.is_empty() {
+        return Err(
+            Complaint::usage("nothing-to-change", "nothing is said that is to be changed")
+                .remedy("`keywheel connection edit --help` names what can be changed"),
+        );
+    }
     if declared == before && args.secret_file.is_none() {
-        return Err(Complaint::usage(
-            "nothing-to-change",
-            "nothing is given that is not so already",
-        )
-        .remedy("`keywheel connection edit --help` names what can be changed"));
+        context.output.note("nothing to do: it is so already");
+        let journal = context.connection(&args.name).await?;
+        let view = view::view(&context.settings, &journal, context.clock.now())?;
+        context.output.data(&view, || list::lines(&view));
+        return Ok(Exit::Done);
     }
     declare::check(&context.settings, &declared)?;
     declare::check_places(&declared, Some(&before)).await?;

@@ -128,7 +128,10 @@ pub(super) fn lines(view: &ConnectionView) -> String {
         let what = format!("{} at {}", next.what, instant_or(Some(next.at), "-"));
         lines.add("next action", what);
     }
-    lines.add("safe until", instant_or(view.safe_until, "for ever"));
+    lines.add(
+        "safe until",
+        instant_or(view.safe_until, view.without_end()),
+    );
     destinations(view, &mut lines);
     if let Some(problem) = &view.last_error {
         lines.add("problem", words(problem));
@@ -171,7 +174,7 @@ fn health(view: &ConnectionView) -> String {
 fn expiry(view: &ConnectionView) -> String {
     view.current.as_ref().map_or_else(
         || "-".to_owned(),
-        |current| instant_or(current.expires_at, "never"),
+        |current| instant_or(current.expires_at, current.without_date()),
     )
 }
 

@@ -48,7 +48,10 @@ fn head(view: &ConnectionView) -> String {
         ),
     );
     line("overlap", view.overlap.clone());
-    line("safe until", instant_or(view.safe_until, "no end"));
+    line(
+        "safe until",
+        instant_or(view.safe_until, view.without_end()),
+    );
     line("next action", next_action(view));
     lines.join("\n")
 }
