@@ -78,7 +78,7 @@ async fn readopt(
     key_id: Option<KeyId>,
 ) -> Result<Adopted, AdoptFault> {
     let name = "app".parse().unwrap();
-    let adopted = world.engine.readopt(&name, value, key_id).await;
+    let adopted = world.engine.readopt(&name, value, key_id, false).await;
     adopted.map(Option::unwrap)
 }
 
