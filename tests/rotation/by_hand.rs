@@ -201,7 +201,7 @@ async fn revoke_refuses_what_consumers_still_need() {
 }
 
 /// Rotated, and the destination can't take it.
-async fn undelivered() -> (World, Registered) {
+pub async fn undelivered() -> (World, Registered) {
     let world = World::new().await;
     let application = world.application("app");
     let broken = world.folder.path().join("broken");
@@ -231,7 +231,7 @@ async fn revoke_of_a_pending_one_abandons_the_rotation() {
 }
 
 /// A rotation whose new secret does not sign in.
-async fn unproved() -> (World, Registered, KeyId) {
+pub async fn unproved() -> (World, Registered, KeyId) {
     let (world, application) = adopted("").await;
     let client_id = application.client_id;
     // The two sign-ins before the add are left alone.

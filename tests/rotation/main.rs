@@ -18,6 +18,7 @@ mod f_clock;
 mod g_locks;
 mod g_processes;
 mod h_destinations;
+mod i_forecast;
 mod i_output;
 mod j_networks;
 mod k_orphans;
