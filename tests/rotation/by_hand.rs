@@ -330,6 +330,62 @@ async fn rollback_with_two_open_rotations_goes_one_step_back() {
     assert_eq!(world.keys(&application), [second]);
 }
 
+/// The first rotation is in its overlap; the second has no overlap, and its old secret is gone.
+async fn with_one_that_outlives_the_next() -> (World, Registered, KeyId) {
+    let (world, application) = adopted("").await;
+    world.rotate("app").await;
+    let order = Order::rotate(Some("0s".parse().unwrap()), false, PATIENT);
+    world.advance("app", order).await;
+    let first = application.keys[0].key_id;
+    let keys = [first, world.current("app").await];
+    assert_eq!(world.keys(&application), keys);
+    (world, application, first)
+}
+
+#[tokio::test]
+async fn rollback_goes_to_the_newest_previous_one_that_is_left() {
+    let (world, application, first) = with_one_that_outlives_the_next().await;
+    let third = world.current("app").await;
+    rollback(&world).await.unwrap();
+    assert_eq!(world.current("app").await, first);
+    assert!(world.holds(&application, &world.file("app"), first));
+    // It is no longer what goes at the end of its overlap; the other one is.
+    world.days_later(6).await;
+    assert_eq!(world.keys(&application), [first, third], "P2");
+    world.days_later(1).await;
+    assert_eq!(world.keys(&application), [first]);
+    assert!(world.journal("app").await.rotations.is_empty());
+}
+
+#[tokio::test]
+async fn revoke_of_the_current_one_goes_to_the_newest_previous_one_that_is_left() {
+    let (world, application, first) = with_one_that_outlives_the_next().await;
+    let third = world.current("app").await;
+    revoke(&world, key(third, true)).await.unwrap();
+    assert_eq!(world.current("app").await, first);
+    assert_eq!(world.keys(&application), [first]);
+    assert!(world.holds(&application, &world.file("app"), first));
+    world.days_later(8).await;
+    assert_eq!(world.keys(&application), [first], "P2");
+}
+
+#[tokio::test]
+async fn rollback_passes_over_one_that_is_gone() {
+    let (world, application) = adopted("").await;
+    let first = world.current("app").await;
+    world.rotate("app").await;
+    let second = world.current("app").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.rotate("app").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.sandbox.delete_key(application.client_id, second);
+    rollback(&world).await.unwrap();
+    assert_eq!(world.current("app").await, first);
+    world.days_later(9).await;
+    assert_eq!(world.keys(&application), [first]);
+    assert!(world.journal("app").await.rotations.is_empty());
+}
+
 #[tokio::test]
 async fn p8_after_a_rollback_the_older_secrets_end_decides() {
     let world = World::new().await;

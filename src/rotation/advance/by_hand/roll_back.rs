@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::super::{Engine, Order, Pass, Stop};
 use super::refused;
-use crate::connection::ConnectionName;
+use crate::connection::{ConnectionName, Overlap};
 use crate::entra::KeyId;
-use crate::journal::{Journal, Retry, Role, Rotation, Secret, State};
+use crate::journal::{Journal, Retry, Role, Rotation, RotationId, Secret, State, Trigger};
 use crate::rotation::trouble::{AdvanceFault, Halt};
 use crate::store::Change;
 
@@ -45,7 +45,7 @@ impl Engine {
     }
 }
 
-/// The newest rotation, and the secret that it replaced.
+/// The previous secret that is to be current again, and the rotation that was to remove it.
 pub(super) struct WayBack {
     pub(super) rotation: Rotation,
     pub(super) current: Secret,
@@ -53,7 +53,7 @@ pub(super) struct WayBack {
 }
 
 impl Pass<'_> {
-    /// The secret before the current one, if it still lives and signs in.
+    /// The newest of those before the current one that still lives and signs in.
     pub(super) async fn way_back(
         &self,
         journal: &Journal,
@@ -61,29 +61,46 @@ impl Pass<'_> {
         let Some(current) = journal.current() else {
             return Ok(None);
         };
-        let newest = journal.rotations.iter().rev().find(|rotation| {
-            !matches!(rotation.state.effective(), State::Revoking { .. })
-                && rotation.state.new_key() == Some(current.key_id)
-        });
-        let previous = newest
-            .and_then(|rotation| rotation.state.old_key())
-            .and_then(|key_id| journal.secret(key_id))
-            .filter(|secret| secret.role == Role::Previous);
-        let (Some(rotation), Some(previous)) = (newest, previous) else {
-            return Ok(None);
-        };
-        match self.signs_in(journal, previous.key_id).await {
-            Ok(()) => Ok(Some(WayBack {
-                rotation: rotation.clone(),
-                current: current.clone(),
-                previous: previous.clone(),
-            })),
-            Err(Halt::Fatal(fault)) => Err(fault),
-            Err(Halt::Trouble(trouble)) => Err(refused(
+        let mut refusal = None;
+        for previous in left(journal) {
+            match self.signs_in(journal, previous.key_id).await {
+                Ok(()) => {
+                    return Ok(Some(WayBack {
+                        rotation: self.retiring(journal, current.key_id, previous.key_id),
+                        current: current.clone(),
+                        previous: previous.clone(),
+                    }));
+                }
+                Err(Halt::Fatal(fault)) => return Err(fault),
+                Err(Halt::Trouble(trouble)) => {
+                    refusal.get_or_insert(trouble);
+                }
+            }
+        }
+        match refusal {
+            None => Ok(None),
+            Some(trouble) => Err(refused(
                 "rollback-refused",
                 format!("the previous secret does not sign in: {trouble}"),
             )),
         }
+    }
+
+    /// The rotation that was to remove a previous secret; one of its own where none was.
+    fn retiring(&self, journal: &Journal, current: KeyId, previous: KeyId) -> Rotation {
+        let mut rotations = journal.rotations.iter();
+        let retiring = rotations.find(|rotation| rotation.state.old_key() == Some(previous));
+        retiring.cloned().unwrap_or_else(|| Rotation {
+            id: RotationId(self.ulid()),
+            trigger: Trigger::Manual,
+            started_at: crate::clock::whole_seconds(self.now()),
+            overlap: Overlap::NextRotation,
+            state: State::Promoted {
+                new: previous,
+                old: current,
+            },
+            retry: Retry::default(),
+        })
     }
 
     pub(super) async fn signs_in(&self, journal: &Journal, key_id: KeyId) -> Result<(), Halt> {
@@ -127,4 +144,16 @@ impl Pass<'_> {
         ]);
         Ok(changes)
     }
+}
+
+/// Previous secrets that nobody has begun to remove, the newest first.
+fn left(journal: &Journal) -> Vec<&Secret> {
+    let goes = |secret: &Secret| journal.removals.iter().any(|it| it.key_id == secret.key_id);
+    let mut left: Vec<&Secret> = journal
+        .secrets
+        .iter()
+        .filter(|secret| secret.role == Role::Previous && !goes(secret))
+        .collect();
+    left.sort_by_key(|secret| std::cmp::Reverse(secret.generation));
+    left
 }
