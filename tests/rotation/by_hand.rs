@@ -386,6 +386,72 @@ async fn rollback_passes_over_one_that_is_gone() {
     assert!(world.journal("app").await.rotations.is_empty());
 }
 
+/// The next so many proofs of the application's secrets are refused, as by replicas that lag.
+fn refuse(world: &World, application: &Registered, times: u32) {
+    let refusal = Action::RefuseSignIn(SignInError::InvalidSecret(application.client_id));
+    let fault = Fault::on(Kind::Token, refusal).of(application.client_id);
+    world.sandbox.inject(fault.times(times));
+}
+
+#[tokio::test]
+async fn a2_rollback_trusts_no_single_refusal_of_a_young_secret() {
+    let (world, application) = adopted("").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.rotate("app").await;
+    let second = world.current("app").await;
+    rollback(&world).await.unwrap();
+    refuse(&world, &application, 3);
+    rollback(&world).await.unwrap();
+    assert_eq!(world.current("app").await, second);
+    assert!(world.holds(&application, &world.file("app"), second));
+}
+
+#[tokio::test]
+async fn a2_a_rollback_that_could_not_be_proved_says_when_to_try_again() {
+    let (world, application) = adopted("").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.rotate("app").await;
+    let name = "app".parse().unwrap();
+    // The older one was in use a moment ago; the newer one is young.
+    for _ in 0..2 {
+        let before = world.journal("app").await;
+        refuse(&world, &application, u32::MAX);
+        let tried = world.engine.rollback(&name, Duration::from_secs(30)).await;
+        let Err(AdvanceFault::NotYet { code, remedy, .. }) = tried else {
+            panic!("{tried:?}");
+        };
+        assert_eq!(code, "not-proved-yet");
+        assert!(remedy.contains("try again"), "{remedy}");
+        assert_eq!(world.journal("app").await, before);
+        world.sandbox.clear_faults();
+        rollback(&world).await.unwrap();
+    }
+    // Later a refusal is what it says.
+    world.clock.advance(Duration::from_secs(3_600));
+    refuse(&world, &application, u32::MAX);
+    assert_eq!(code(rollback(&world).await), "rollback-refused");
+    world.sandbox.clear_faults();
+    let dead = Fault::on(Kind::Token, Action::HangUp).always();
+    world.sandbox.inject(dead);
+    let tried = rollback(&world).await;
+    assert!(
+        matches!(tried, Err(AdvanceFault::NotYet { .. })),
+        "{tried:?}"
+    );
+}
+
+#[tokio::test]
+async fn a2_revoke_trusts_no_single_refusal_of_a_young_secret() {
+    let (world, application) = adopted("").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.rotate("app").await;
+    let second = world.current("app").await;
+    refuse(&world, &application, 2);
+    let first = application.keys[0].key_id;
+    revoke(&world, key(first, true)).await.unwrap();
+    assert_eq!(world.keys(&application), [second]);
+}
+
 #[tokio::test]
 async fn p8_after_a_rollback_the_older_secrets_end_decides() {
     let world = World::new().await;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::super::{Engine, Order, Pass, Stop};
+use super::proof::Proof;
 use super::refused;
 use crate::connection::{ConnectionName, Overlap};
 use crate::entra::KeyId;
 use crate::journal::{Journal, Retry, Role, Rotation, RotationId, Secret, State, Trigger};
-use crate::rotation::trouble::{AdvanceFault, Halt};
+use crate::rotation::trouble::AdvanceFault;
 use crate::store::Change;
 
 impl Engine {
@@ -28,7 +29,7 @@ impl Engine {
                 format!("a rotation of {name} stands at {state}; let it end first"),
             ));
         }
-        let back = pass.way_back(&journal).await?;
+        let back = pass.way_back(&journal, patience).await?;
         let Some(back) = back else {
             return Err(refused(
                 "nothing-to-roll-back-to",
@@ -57,22 +58,23 @@ impl Pass<'_> {
     pub(super) async fn way_back(
         &self,
         journal: &Journal,
+        patience: Duration,
     ) -> Result<Option<WayBack>, AdvanceFault> {
         let Some(current) = journal.current() else {
             return Ok(None);
         };
         let mut refusal = None;
         for previous in left(journal) {
-            match self.signs_in(journal, previous.key_id).await {
-                Ok(()) => {
+            match self.proof(journal, previous, patience).await? {
+                Proof::Works => {
                     return Ok(Some(WayBack {
                         rotation: self.retiring(journal, current.key_id, previous.key_id),
                         current: current.clone(),
                         previous: previous.clone(),
                     }));
                 }
-                Err(Halt::Fatal(fault)) => return Err(fault),
-                Err(Halt::Trouble(trouble)) => {
+                Proof::Unsure(trouble) => return Err(self.not_proved(previous, &trouble)),
+                Proof::Refused(trouble) => {
                     refusal.get_or_insert(trouble);
                 }
             }
@@ -101,12 +103,6 @@ impl Pass<'_> {
             },
             retry: Retry::default(),
         })
-    }
-
-    pub(super) async fn signs_in(&self, journal: &Journal, key_id: KeyId) -> Result<(), Halt> {
-        let terms = self.engine.terms(journal)?;
-        let value = self.stored(journal, key_id).await?;
-        self.prove_once(journal, &terms, &value).await
     }
 
     /// The rotation, turned round: its old secret is the current one again, and the other one goes
