@@ -166,6 +166,7 @@ impl Engine {
             starts_at: None,
             expires_at: None,
             attempt: None,
+            refused: None,
         };
         let due_at = self
             .write_adoption(candidate, policy, None, secret, None)
@@ -279,5 +280,6 @@ pub(super) fn current_of(password: &Password, value: &SecretString, origin: Orig
         starts_at: password.starts_at,
         expires_at: password.ends_at,
         attempt: None,
+        refused: None,
     }
 }

@@ -12,6 +12,7 @@ mod abandoned;
 mod b_adding;
 mod by_hand;
 mod c_adopting;
+mod d_drift;
 mod d_storage;
 mod e_revoking;
 mod f_clock;

@@ -139,6 +139,7 @@ pub(crate) fn secret(n: u128, role: Role) -> Secret {
         starts_at: None,
         expires_at: Some(at(86_400)),
         attempt: None,
+        refused: None,
     }
 }
 

@@ -120,6 +120,17 @@ impl Pass<'_> {
     }
 }
 
+/// What is under way is tried again at once: with the secret that is given it may go on.
+fn unpromoted_anew(journal: &Journal) -> Option<Change> {
+    let waiting = journal
+        .unpromoted()
+        .filter(|it| it.state.effective().may_be_promoted() && it.retry != Retry::default())?;
+    Some(Change::Rotation(Rotation {
+        retry: waiting.retry.cleared(),
+        ..waiting.clone()
+    }))
+}
+
 impl Engine {
     /// Adopts another secret for a connection that there is, with all checks; `take_over` as in
     /// [`Candidate`](crate::rotation::adopt::Candidate). `None`: another process is rotating it.
@@ -135,7 +146,12 @@ impl Engine {
         };
         let journal = pass.journal().await?;
         let terms = self.terms(&journal)?;
-        if let Some(pending) = journal.unpromoted() {
+        // One that has made nothing may wait for the very secret that is given.
+        let proving = |it: &&Rotation| {
+            let state = it.state.effective();
+            matches!(state, State::Minted { .. } | State::Verified { .. })
+        };
+        if let Some(pending) = journal.unpromoted().filter(proving) {
             return Err(AdvanceFault::Refused {
                 code: "rotation-under-way",
                 message: format!(
@@ -199,6 +215,7 @@ impl Engine {
         event.key_id = Some(key_id);
         let taken_over = findings.taken_over;
         changes.extend(taken_over.map(|name| Change::Record(taken_over_event(&event, name))));
+        changes.extend(unpromoted_anew(&journal));
         changes.extend([
             Change::Keep(kept, sealed),
             Change::Found(findings.object_id),

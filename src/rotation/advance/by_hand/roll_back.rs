@@ -129,6 +129,7 @@ impl Pass<'_> {
             Change::Secret(Secret {
                 role: Role::Current,
                 generation,
+                refused: None,
                 ..previous
             }),
             Change::Rotation(Rotation {
