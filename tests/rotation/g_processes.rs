@@ -150,6 +150,13 @@ async fn g5_p5_a_check_that_was_postponed_finds_it_too() {
     let failure = journal.rotations[0].retry.last.clone().unwrap();
     assert_eq!(failure.code, "other-instance");
     assert_eq!(world.keys(&app), [theirs.key_id]);
+    // The way out that is named, beside the rotation that it stands in the way of.
+    let readopted = other.readopt(&name, theirs.value.clone(), None, true).await;
+    assert_eq!(readopted.unwrap().unwrap().key_id, theirs.key_id);
+    other.advance(&name, Order::resume(SAT)).await.unwrap();
+    let journal = other.journal(&name).await.unwrap();
+    let current = journal.current().unwrap().key_id;
+    assert_eq!(world.keys(&app), [theirs.key_id, current]);
 }
 
 #[tokio::test]
