@@ -141,6 +141,7 @@ fn secret(n: u32) -> Secret {
         starts_at: Some(utc("2026-03-01T09:00:00Z")),
         expires_at: Some(utc("2026-05-07T09:00:00Z")),
         attempt: None,
+        refused: None,
     }
 }
 

@@ -107,6 +107,9 @@ pub struct Secret {
     pub expires_at: Option<DateTime<Utc>>,
     /// The attempt that made it; `None`: it was adopted.
     pub attempt: Option<AttemptName>,
+    /// Why it no longer signs in, where another one was signed in with instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Failure>,
 }
 
 /// What a secret is to the consumers.

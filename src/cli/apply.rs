@@ -296,6 +296,7 @@ async fn adopted(
 ) -> Result<Exit, Complaint> {
     let name = declaration.declared.name.clone();
     let rotate_now = declaration.rotate_now;
+    let take_over = declaration.take_over;
     let adopted = engine
         .adopt(Candidate {
             declared: declaration.declared,
@@ -304,6 +305,7 @@ async fn adopted(
             next_rotation_at: declaration.next_rotation_at,
             rotate_now,
             check: true,
+            take_over,
         })
         .await?;
     add::tell(output, &name, &adopted);

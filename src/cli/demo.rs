@@ -179,6 +179,7 @@ async fn adopt(
         next_rotation_at: None,
         rotate_now: false,
         check: true,
+        take_over: false,
     };
     engine.adopt(candidate).await?;
     Ok(())

@@ -176,6 +176,16 @@ impl From<AdvanceFault> for Complaint {
             AdvanceFault::Unknown { .. } => Self::usage("no-such-connection", fault.to_string()),
             AdvanceFault::Settings { .. } => Self::usage("settings", fault.to_string()),
             AdvanceFault::NotKept { .. } => Self::failed("not-kept", fault.to_string()),
+            AdvanceFault::NotYet {
+                code,
+                ref message,
+                remedy,
+            } => Self {
+                code: code.into(),
+                message: message.clone(),
+                remedy: Some(remedy.into()),
+                exit: Exit::RetryScheduled,
+            },
             AdvanceFault::Refused {
                 code,
                 ref message,

@@ -112,7 +112,7 @@ fn next_action(view: &ConnectionView) -> String {
     )
 }
 
-/// The last error of one that is not well, what to do, and when it is tried again.
+/// The last error of one that is not well, what to do, and what comes next.
 fn trouble(view: &ConnectionView) -> Option<String> {
     let failure = view.last_error.as_ref()?;
     let (_, colour) = word(view.health);
@@ -128,7 +128,11 @@ fn trouble(view: &ConnectionView) -> Option<String> {
         text.push_str(&format!("\n  {remedy}"));
     }
     if let Some(next) = &view.next_action {
-        text.push_str(&format!("\n  next try: {}", instant(next.at)));
+        // What comes next may have nothing to do with what is wrong: the end of an overlap.
+        text.push_str(&match next.what {
+            "retry" => format!("\n  next try: {}", instant(next.at)),
+            _ => format!("\n  next action: {}", next_action(view)),
+        });
     }
     Some(text)
 }

@@ -3,12 +3,14 @@
 //! A rotation goes through `mint` (and `keep`), `prove`, `promote`, `deliver`, `revoke` and
 //! `remove`, or ends in `abandon`. Beside it are `look` for names of unknown outcome, `adoption`,
 //! `orphans`, `manage` and `by_hand` for commands, with what an `order` prepares. All of them read
-//! and write through `write`, sign in through `sign_in`, and end in `fail` where they fail.
+//! and write through `write`, sign in through `sign_in` (which notes `drift`), and end in `fail` where
+//! they fail.
 
 mod abandon;
 mod adoption;
 mod by_hand;
 mod deliver;
+mod drift;
 mod fail;
 mod foreign;
 mod keep;

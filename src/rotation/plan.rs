@@ -150,6 +150,36 @@ pub fn is_urgent(journal: &Journal, now: DateTime<Utc>) -> bool {
         .is_some_and(|expires_at| schedule::urgent(now, expires_at))
 }
 
+/// Whether this destination is to get the current secret.
+pub fn lacks_current(journal: &Journal, destination: &str) -> bool {
+    let Some(current) = journal.current() else {
+        return false;
+    };
+    let delivery = journal.delivery(destination);
+    let mut secrets = journal.secrets.iter();
+    // One that was declared while an older secret still lives must get the current one too: the
+    // older one is not revoked before that (P2).
+    let wants = if secrets.any(|secret| secret.role == Role::Previous) {
+        current.generation
+    } else {
+        delivery.map_or(0, |delivery| delivery.wants)
+    };
+    delivery.map_or(0, |delivery| delivery.holds) < wants
+}
+
+/// Whether the pending secret of `rotation` has been refused for so long that it is abandoned.
+pub fn gives_up(journal: &Journal, rotation: &Rotation, terms: &Terms, now: DateTime<Utc>) -> bool {
+    let State::Minted { minted_at, .. } = rotation.state.effective() else {
+        return false;
+    };
+    let over = now >= *minted_at + terms.verification.give_up.0;
+    let tried = rotation.retry.failures > 0;
+    let spare = journal
+        .current()
+        .is_some_and(|secret| secret.expires_at.is_none_or(|at| at > now + KEEP_PENDING));
+    over && tried && spare
+}
+
 /// Whether `reads` show by now that something is reliably absent.
 pub fn is_absent(absence: &Absence, window: Duration) -> bool {
     match (absence.since, absence.last) {
@@ -238,30 +268,14 @@ impl View<'_> {
     }
 
     fn deliver(&self, destination: &str) -> Next {
-        let Some(current) = self.journal.current() else {
-            return Next::Rest;
-        };
-        let delivery = self.journal.delivery(destination);
-        // One that was declared while an older secret still lives must get the current one too:
-        // the older one is not revoked before that (P2).
-        let wants = if self.has_previous() {
-            current.generation
-        } else {
-            delivery.map_or(0, |delivery| delivery.wants)
-        };
-        if delivery.map_or(0, |delivery| delivery.holds) >= wants {
+        if !lacks_current(self.journal, destination) {
             return Next::Rest;
         }
         let step = Step::Deliver(destination.to_owned());
-        match delivery {
+        match self.journal.delivery(destination) {
             Some(delivery) => self.after_retry(&delivery.retry, step),
             None => Next::Do(step),
         }
-    }
-
-    fn has_previous(&self) -> bool {
-        let mut secrets = self.journal.secrets.iter();
-        secrets.any(|secret| secret.role == Role::Previous)
     }
 
     /// The next step of a rotation that is under way.
@@ -277,7 +291,7 @@ impl View<'_> {
             }
             _ if held => Next::Rest,
             State::Intended { outcome, .. } => self.intended(rotation, outcome),
-            State::Minted { minted_at, .. } => self.minted(rotation, *minted_at),
+            State::Minted { .. } => self.minted(rotation),
             State::Verified { .. } => Next::Do(Step::Promote(rotation.id)),
             // What these wait for is among the removals.
             State::Abandoning { .. } | State::Revoking { .. } => Next::Rest,
@@ -302,15 +316,8 @@ impl View<'_> {
         }
     }
 
-    fn minted(&self, rotation: &Rotation, minted_at: DateTime<Utc>) -> Next {
-        let given_up = self.now >= minted_at + self.terms.verification.give_up.0;
-        let tried = rotation.retry.failures > 0;
-        let spare = self.journal.current().is_some_and(|secret| {
-            secret
-                .expires_at
-                .is_none_or(|at| at > self.now + KEEP_PENDING)
-        });
-        if given_up && tried && spare {
+    fn minted(&self, rotation: &Rotation) -> Next {
+        if gives_up(self.journal, rotation, self.terms, self.now) {
             return Next::Do(Step::Abandon(rotation.id));
         }
         self.after_retry(&rotation.retry, Step::Prove(rotation.id))

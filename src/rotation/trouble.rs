@@ -179,6 +179,16 @@ pub enum AdvanceFault {
         /// What became of it.
         removed: &'static str,
     },
+    /// What was asked for can't be told to be safe yet, and may be at another try.
+    #[error("{message}")]
+    NotYet {
+        /// Stable, for scripts.
+        code: &'static str,
+        /// Why.
+        message: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// What was asked for can't be done as things stand.
     #[error("{message}")]
     Refused {

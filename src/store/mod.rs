@@ -118,8 +118,8 @@ pub struct Adoption {
     pub due_at: DateTime<Utc>,
     /// See [`Journal::next_action_at`].
     pub next_action_at: Option<DateTime<Utc>>,
-    /// The line of `history`.
-    pub event: Event,
+    /// The lines of `history`.
+    pub events: Vec<Event>,
 }
 
 /// What went wrong with the store.

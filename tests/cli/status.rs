@@ -90,6 +90,22 @@ fn what_is_wrong_is_told_with_its_remedy_and_the_next_try() {
 }
 
 #[test]
+fn what_comes_next_is_a_try_only_where_something_failed() {
+    let bench = Bench::new();
+    let application = bench.application("app");
+    bench.add("app", &application, []).exits(0);
+    bench.line("rotate app").exits(0);
+    let document = bench.line("status app -o json").exits(0).json();
+    assert_eq!(document[0]["last_error"]["code"], "no-destination");
+    assert_eq!(document[0]["next_action"]["what"], "revoke");
+    for line in ["status", "status app"] {
+        let told = bench.line(line).exits(0).stdout;
+        assert!(!told.contains("next try:"), "{line}: {told}");
+        assert!(told.contains("next action: revoke"), "{line}: {told}");
+    }
+}
+
+#[test]
 fn an_unknown_name_is_told_with_the_nearest() {
     let (bench, _) = Bench::with_app();
     let ran = bench.line("status ap").exits(2);

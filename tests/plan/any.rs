@@ -70,6 +70,7 @@ prop_compose! {
         Secret {
             key_id, role, origin, generation, hint: "abc".into(), starts_at, expires_at,
             attempt: None,
+            refused: None,
         }
     }
 }

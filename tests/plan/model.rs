@@ -86,6 +86,7 @@ impl Model {
             starts_at: Some(start()),
             expires_at: Some(start() + DAY * 67),
             attempt: None,
+            refused: None,
         };
         Self {
             journal: Journal {
@@ -239,6 +240,7 @@ impl Model {
                     starts_at: Some(self.now),
                     expires_at: Some(self.now + DAY * 67),
                     attempt: Some(attempt),
+                    refused: None,
                 });
                 let minted_at = self.now;
                 self.rotation(id).state = State::Minted { new, minted_at };
@@ -308,6 +310,7 @@ impl Model {
             starts_at: Some(self.now),
             expires_at: Some(self.now + DAY * 67),
             attempt: Some(attempt),
+            refused: None,
         });
         self.ask_removal(key_id);
     }

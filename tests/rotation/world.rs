@@ -116,6 +116,19 @@ impl World {
         other
     }
 
+    /// Another store, with settings and a master key of its own, for the same applications.
+    pub async fn another_instance(&self) -> Engine {
+        let folder = self.folder.path().join("another");
+        std::fs::create_dir(&folder).unwrap();
+        let config = folder.join("keywheel.toml");
+        write_settings(&config, &settings_text(&self.sandbox.url(), ""));
+        let settings = Arc::new(Settings::load(&config).unwrap());
+        let key = master_key::create(&folder.join("master.key")).unwrap();
+        SqliteStore::create(&settings.store_path, key.fingerprint()).unwrap();
+        let (_, other) = engine(&settings, &self.clock, &self.heard).await;
+        other
+    }
+
     /// Writes to the journal, as a command does.
     pub async fn commit(&self, name: &str, changes: Vec<Change>) {
         let journal = self.journal(name).await;
@@ -244,6 +257,7 @@ impl World {
             next_rotation_at: None,
             rotate_now: false,
             check: true,
+            take_over: false,
         }
     }
 

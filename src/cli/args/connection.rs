@@ -119,6 +119,9 @@ pub struct Add {
     /// Check nothing now, but just before the first change
     #[arg(long)]
     pub no_check: bool,
+    /// Adopt a secret that another instance made; its store is lost, or no longer has the connection
+    #[arg(long, conflicts_with = "no_check")]
+    pub take_over: bool,
     /// Read the secret from here; otherwise from standard input, or a prompt
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -154,6 +157,9 @@ pub struct Edit {
     /// Its Key ID
     #[arg(long, value_name = "ID", requires = "secret_file")]
     pub key_id: Option<KeyId>,
+    /// Adopt it although another instance made it; its store is lost, or no longer has the connection
+    #[arg(long, requires = "secret_file")]
+    pub take_over: bool,
 }
 
 impl Edit {

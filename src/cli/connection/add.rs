@@ -34,6 +34,7 @@ pub(in crate::cli) async fn run(context: &Context, args: args::Add) -> Result<Ex
         next_rotation_at: args.next_rotation_at,
         rotate_now: args.rotate_now,
         check: !args.no_check,
+        take_over: args.take_over,
     };
     let adopted = engine.adopt(candidate).await?;
     tell(context.output, &args.name, &adopted);

@@ -14,7 +14,6 @@ use super::super::secret_input;
 use super::super::view;
 use super::{add, declare, list};
 use crate::connection::{ConnectionName, Declared, DestinationSpec};
-use crate::entra::KeyId;
 use crate::rotation::advance::{Edited, Engine, Order, Stop};
 use crate::wording::{hint, listed, quoted};
 
@@ -51,7 +50,7 @@ pub(super) async fn run(context: &Context, args: args::Edit) -> Result<Exit, Com
         tell(context.output, &name, &edited);
     }
     let exit = match secret {
-        Some(secret) => readopt(&engine, &name, secret, args.key_id, context.output).await?,
+        Some(secret) => readopt(&engine, &args, &name, secret, context.output).await?,
         None => Exit::Done,
     };
     let journal = context.connection(&name).await?;
@@ -142,12 +141,14 @@ pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, edited: &Edite
 /// Adopts another secret, and hands it to every destination.
 async fn readopt(
     engine: &Engine,
+    args: &args::Edit,
     name: &ConnectionName,
     secret: SecretString,
-    key_id: Option<KeyId>,
     output: Output,
 ) -> Result<Exit, Complaint> {
-    let adopted = engine.readopt(name, secret, key_id).await?;
+    let adopted = engine
+        .readopt(name, secret, args.key_id, args.take_over)
+        .await?;
     add::tell(output, name, &adopted.ok_or_else(|| busy(name))?);
     match engine.advance(name, Order::resume(PATIENCE)).await? {
         Stop::Busy => Err(busy(name)),

@@ -45,8 +45,8 @@ impl Pass<'_> {
             .await?)
     }
 
-    /// N fresh tokens in a row, within one pass; the last refusal otherwise. `since` is when the
-    /// secret was first tried.
+    /// N fresh tokens in a row, within `verification.timeout`; the last refusal otherwise. `since`
+    /// is when the secret was first tried.
     pub(super) async fn prove_secret(
         &self,
         journal: &Journal,
@@ -54,11 +54,23 @@ impl Pass<'_> {
         key_id: KeyId,
         since: DateTime<Utc>,
     ) -> Result<(), Halt> {
+        let until = self.now() + terms.verification.timeout.0;
+        self.prove_until(journal, terms, key_id, since, until).await
+    }
+
+    /// The same, until `until`.
+    pub(super) async fn prove_until(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        key_id: KeyId,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<(), Halt> {
         let secret = self.stored(journal, key_id).await?;
         let application = self.application(journal, terms);
         let needed = terms.verification.successes;
         let spacing = terms.verification.spacing.0;
-        let until = self.now() + terms.verification.timeout.0;
         let mut in_a_row = 0;
         loop {
             let pause = match self.engine.entra.prove(&application, &secret).await {

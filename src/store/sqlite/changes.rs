@@ -100,7 +100,9 @@ pub(super) fn adopt(
     )?;
     let id = ConnectionId(db.last_insert_rowid());
     keep(db, id, &adoption.secret, &seal(id))?;
-    put_event(db, Some(id), &adoption.event)?;
+    for event in &adoption.events {
+        put_event(db, Some(id), event)?;
+    }
     Ok(id)
 }
 
