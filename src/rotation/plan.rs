@@ -158,6 +158,11 @@ pub fn is_absent(absence: &Absence, window: Duration) -> bool {
     }
 }
 
+/// `absence` after one more read that did not list it.
+pub fn read_absent(absence: Absence, window: Duration, now: DateTime<Utc>) -> Absence {
+    absence.read_absent(now, window / (ABSENT_READS - 1))
+}
+
 fn sooner(a: Next, b: Next) -> Next {
     match (&a, &b) {
         (Next::Do(_), _) => a,

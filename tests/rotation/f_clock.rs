@@ -4,14 +4,48 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use keywheel::clock::Clock;
-use keywheel::journal::Journal;
+use keywheel::journal::{Journal, Outcome, State};
 use keywheel::rotation::advance::Order;
 use keywheel::rotation::standing::{Health, standing};
-use keywheel::sandbox::{Kind, Registered};
+use keywheel::sandbox::{Action, Fault, Kind, Registered};
 
 use crate::world::World;
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+/// The host's clock is wrong by `by`, while the server's is right.
+fn wrong_clock(world: &World, by: TimeDelta) {
+    world.clock.set(world.clock.now() + by);
+    world.sandbox.set_date_offset(-by);
+}
+
+fn right_clock(world: &World, by: TimeDelta) {
+    world.clock.set(world.clock.now() - by);
+    world.sandbox.set_date_offset(TimeDelta::zero());
+}
+
+async fn pass(world: &World) {
+    world.advance("app", Order::DUE).await;
+}
+
+/// An hour of passes, 20 seconds apart.
+async fn an_hour_of_passes(world: &World) {
+    for _ in 0..180 {
+        world.clock.advance(Duration::from_secs(20));
+        pass(world).await;
+    }
+}
+
+async fn is_unknown(world: &World) -> bool {
+    let state = world.rotation("app").await.state;
+    matches!(
+        state.effective(),
+        State::Intended {
+            outcome: Outcome::Unknown { .. },
+            ..
+        }
+    )
+}
 
 fn changes(world: &World, app: &Registered) -> usize {
     world.count(Kind::AddPassword, app) + world.count(Kind::RemovePassword, app)
@@ -97,4 +131,62 @@ async fn f11_p2_an_implausible_clock_revokes_nothing_and_deliveries_go_on() {
     world.sandbox.set_date_offset(TimeDelta::zero());
     world.days_later(1).await;
     assert_eq!(world.state("app").await, "completed");
+}
+
+#[tokio::test]
+async fn f11_p8_a_look_by_a_wrong_clock_does_not_hold_a_rotation_for_weeks() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let lost = Fault::on(Kind::AddPassword, Action::HangUp);
+    world.sandbox.inject(lost);
+    world.rotate_once("app").await;
+    wrong_clock(&world, TimeDelta::days(20));
+    pass(&world).await;
+    right_clock(&world, TimeDelta::days(20));
+    let before = world.count(Kind::GetApplication, &app);
+    an_hour_of_passes(&world).await;
+    let reads = world.count(Kind::GetApplication, &app) - before;
+    assert!(reads < 15, "{reads} reads in an hour");
+    assert_eq!(world.count(Kind::AddPassword, &app), 2, "added again");
+}
+
+#[tokio::test]
+async fn f11_p8_a_removal_that_a_wrong_clock_confirmed_ends() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    world.rotate("app").await;
+    world.clock.advance(WEEK);
+    let unread = Fault::on(Kind::GetApplication, Action::HangUp);
+    world.sandbox.inject(unread.nth(2));
+    pass(&world).await; // the call, and a read that fails
+    assert_eq!(world.state("app").await, "revoking");
+    wrong_clock(&world, TimeDelta::days(20));
+    pass(&world).await;
+    right_clock(&world, TimeDelta::days(20));
+    let before = world.count(Kind::GetApplication, &app);
+    an_hour_of_passes(&world).await;
+    let reads = world.count(Kind::GetApplication, &app) - before;
+    assert!(reads < 15, "{reads} reads in an hour");
+    assert_eq!(world.state("app").await, "completed");
+}
+
+#[tokio::test]
+async fn f11_p4_a_clock_that_is_set_forward_between_two_reads_makes_no_absence_window() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let lost = Fault::on(Kind::AddPassword, Action::HangUp);
+    world.sandbox.inject(lost);
+    world.rotate_once("app").await;
+    world.clock.advance(Duration::from_secs(2));
+    pass(&world).await;
+    wrong_clock(&world, TimeDelta::days(20));
+    pass(&world).await;
+    world.clock.advance(Duration::from_secs(20));
+    let before = world.count(Kind::GetApplication, &app);
+    pass(&world).await;
+    assert_eq!(world.count(Kind::GetApplication, &app), before + 1);
+    assert!(is_unknown(&world).await, "three reads within 20 seconds");
+    world.clock.advance(Duration::from_secs(20));
+    pass(&world).await;
+    assert!(!is_unknown(&world).await);
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Pass;
 use crate::journal::{AttemptName, Journal, Outcome, Retry, Rotation, State, Watch};
 use crate::rotation::observe::Moment;
-use crate::rotation::plan::{Terms, is_absent};
+use crate::rotation::plan::{Terms, is_absent, read_absent};
 use crate::rotation::trouble::Halt;
 use crate::store::Change;
 
@@ -61,7 +61,7 @@ impl Pass<'_> {
                 key_id: password.key_id,
             }
         } else {
-            let absence = absence.read_absent(now);
+            let absence = read_absent(absence, terms.graph.absence_window.0, now);
             if is_absent(&absence, terms.graph.absence_window.0) {
                 self.tell(&Moment::NothingMade);
                 Outcome::NotMade
