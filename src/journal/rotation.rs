@@ -19,6 +19,13 @@ pub enum Trigger {
     Manual,
 }
 
+impl Trigger {
+    /// Whether the schedule wants it only after `now`.
+    pub fn is_due_after(self, now: DateTime<Utc>) -> bool {
+        matches!(self, Self::Due(at) if at > now)
+    }
+}
+
 /// One pass from *intended* to *completed*.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rotation {

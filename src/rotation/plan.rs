@@ -300,6 +300,10 @@ impl View<'_> {
                 },
                 None => self.after_retry(&rotation.retry, Step::Look(rotation.id)),
             },
+            // A clock that was fast began it: nothing was made, and the schedule decides again.
+            Outcome::NotMade if rotation.trigger.is_due_after(self.now) => {
+                Next::Do(Step::Enter(rotation.id, State::Abandoned))
+            }
             Outcome::NotMade => self.mutation(&rotation.retry, Step::Attempt(rotation.id)),
             // Its removal comes first; then it counts as not made.
             Outcome::Orphaned { key_id } if self.holds_up(*key_id) => Next::Rest,

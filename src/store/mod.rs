@@ -76,7 +76,12 @@ pub enum Change {
         due_at: DateTime<Utc>,
     },
     /// When `advance` has something to do next.
-    NextAction(Option<DateTime<Utc>>),
+    NextAction {
+        /// See [`Journal::next_action_at`].
+        at: Option<DateTime<Utc>>,
+        /// See [`Journal::planned_at`].
+        planned_at: DateTime<Utc>,
+    },
     /// An `add` or `remove` goes to the application.
     Mutated(DateTime<Utc>),
     /// A secret with its value.
@@ -118,6 +123,8 @@ pub struct Adoption {
     pub due_at: DateTime<Utc>,
     /// See [`Journal::next_action_at`].
     pub next_action_at: Option<DateTime<Utc>>,
+    /// See [`Journal::planned_at`].
+    pub planned_at: DateTime<Utc>,
     /// The line of `history`.
     pub event: Event,
 }
@@ -282,7 +289,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         connection: ConnectionId,
     ) -> Result<Option<Rotation>, StoreFault>;
 
-    /// Whose `next_action_at` has come, those whose secrets expire first first.
+    /// Whose `next_action_at` has come, or was written by a clock that was ahead of `now`; those
+    /// whose secrets expire first first.
     async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault>;
 
     /// The lock on one application; `None`: another process or task holds it.

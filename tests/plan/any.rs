@@ -179,7 +179,8 @@ prop_compose! {
         declared.pull = pull;
         Journal {
             id: ConnectionId(1), declared, object_id: None, paused, removed_at,
-            anchor: (due_at - DAY * 30).date_naive(), due_at, next_action_at: None, mutated_at,
+            anchor: (due_at - DAY * 30).date_naive(), due_at, next_action_at: None,
+            planned_at: None, mutated_at,
             secrets, rotations, deliveries, removals,
             watches: watches
                 .into_iter()

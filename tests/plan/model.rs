@@ -99,6 +99,7 @@ impl Model {
                 anchor: start().date_naive(),
                 due_at: start() + DAY,
                 next_action_at: None,
+                planned_at: None,
                 mutated_at: None,
                 secrets: vec![first],
                 rotations: Vec::new(),

@@ -8,6 +8,7 @@ use keywheel::journal::{Journal, Outcome, State};
 use keywheel::rotation::advance::Order;
 use keywheel::rotation::standing::{Health, standing};
 use keywheel::sandbox::{Action, Fault, Kind, Registered};
+use keywheel::store::Store;
 
 use crate::world::World;
 
@@ -189,4 +190,71 @@ async fn f11_p4_a_clock_that_is_set_forward_between_two_reads_makes_no_absence_w
     world.clock.advance(Duration::from_secs(20));
     pass(&world).await;
     assert!(!is_unknown(&world).await);
+}
+
+#[tokio::test]
+async fn f11_p8_a_next_action_that_a_wrong_clock_wrote_silences_no_connection() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let off = TimeDelta::hours(59 * 24 + 20);
+    wrong_clock(&world, off);
+    pass(&world).await;
+    right_clock(&world, off);
+    let passes = world.serve("app", 58, async |_| {}).await;
+    assert!(passes < 30, "{passes} passes");
+    assert_eq!(world.count(Kind::AddPassword, &app), 1);
+}
+
+#[tokio::test]
+async fn f11_p8_what_a_clock_that_was_ahead_planned_is_planned_anew_once() {
+    let world = World::new().await;
+    world.adopted().await;
+    let due = async || world.store.due(world.clock.now()).await.unwrap();
+    let before = world.journal("app").await;
+    // It is synchronised, and a second off.
+    world.clock.set(world.clock.now() - TimeDelta::seconds(1));
+    assert_eq!(due().await, []);
+    world.clock.set(world.clock.now() - TimeDelta::hours(1));
+    assert_eq!(due().await, ["app".parse().unwrap()]);
+    pass(&world).await;
+    assert_eq!(due().await, []);
+    let after = world.journal("app").await;
+    assert_eq!(after.next_action_at, before.next_action_at);
+}
+
+#[tokio::test]
+async fn f11_p8_a_rotation_that_a_fast_clock_began_ends_before_it_has_made_anything() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let due = world.journal("app").await.due_at;
+    wrong_clock(&world, TimeDelta::days(40));
+    pass(&world).await;
+    assert_eq!(world.last_code("app").await.unwrap(), "clock-implausible");
+    right_clock(&world, TimeDelta::days(40));
+    let so_far = world.sandbox.calls().len();
+    world.serve("app", 1, async |_| {}).await;
+    assert!(due > world.clock.now());
+    assert_eq!(world.sandbox.calls().len(), so_far, "not a single call");
+    let journal = world.journal("app").await;
+    assert!(journal.rotations.is_empty(), "none follows it");
+    assert_eq!(journal.next_action_at, Some(due));
+    let events = world.events().await;
+    let said = events.iter().rfind(|it| it.action == "abandoned").unwrap();
+    assert_eq!(said.result, "not-due");
+    assert_eq!(said.rotation_id, Some(world.rotation("app").await.id));
+
+    world.serve("app", 31, async |_| {}).await;
+    assert_eq!(world.count(Kind::AddPassword, &app), 1, "when it is due");
+}
+
+#[tokio::test]
+async fn f11_a_rotation_that_a_fast_clock_began_goes_on_by_hand() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    wrong_clock(&world, TimeDelta::days(40));
+    pass(&world).await;
+    right_clock(&world, TimeDelta::days(40));
+    world.rotate("app").await;
+    assert_eq!(world.state("app").await, "overlapping");
+    assert_eq!(world.count(Kind::AddPassword, &app), 1);
 }

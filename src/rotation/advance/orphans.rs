@@ -79,7 +79,7 @@ impl Engine {
             .flat_map(|(password, attempt)| pass.orphaned(&journal, password, *attempt))
             .collect();
         if !changes.is_empty() {
-            pass.commit([changes, vec![Change::NextAction(Some(self.clock.now()))]].concat())
+            pass.commit([changes, vec![pass.something_to_do()]].concat())
                 .await?;
         }
         let order = Order {

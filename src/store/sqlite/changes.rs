@@ -25,7 +25,10 @@ pub(super) fn apply(db: &Connection, id: ConnectionId, change: &Change) -> Resul
             set(db, id, "anchor", &anchor.to_string())?;
             set(db, id, "due_at", &milliseconds(*due_at))
         }
-        Change::NextAction(at) => set(db, id, "next_action_at", &at.map(milliseconds)),
+        Change::NextAction { at, planned_at } => {
+            set(db, id, "next_action_at", &at.map(milliseconds))?;
+            set(db, id, "planned_at", &milliseconds(*planned_at))
+        }
         Change::Mutated(at) => set(db, id, "mutated_at", &milliseconds(*at)),
         Change::Keep(secret, sealed) => keep(db, id, secret, sealed),
         Change::Secret(secret) => put_secret(db, id, secret),
@@ -84,8 +87,8 @@ pub(super) fn adopt(
     execute(
         db,
         "INSERT INTO connection (name, tenant_id, client_id, cloud, object_id, anchor, due_at,
-                                 next_action_at, record)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                                 next_action_at, planned_at, record)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         (
             declared.name.as_str(),
             declared.tenant_id.to_string(),
@@ -95,6 +98,7 @@ pub(super) fn adopt(
             adoption.anchor.to_string(),
             milliseconds(adoption.due_at),
             adoption.next_action_at.map(milliseconds),
+            milliseconds(adoption.planned_at),
             record(declared)?,
         ),
     )?;

@@ -1,6 +1,6 @@
 //! Reading: from rows to the types of the journal.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use serde::Serialize;
@@ -76,19 +76,17 @@ pub(super) fn journals(connection: &Connection) -> Result<Vec<Journal>, Trouble>
         .collect()
 }
 
-/// Whose `next_action_at` has come.
+/// A plan that lies so far in the future was made by a clock that was wrong: one that is
+/// synchronised is not set back by more.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+/// Whose `next_action_at` has come, or was planned by a clock that was ahead.
 pub(super) fn due(
     connection: &Connection,
     now: DateTime<Utc>,
 ) -> Result<Vec<ConnectionName>, Trouble> {
-    let mut statement = connection.prepare_cached(
-        "SELECT name FROM connection
-         WHERE removed_at IS NULL AND next_action_at <= ?1
-         ORDER BY (SELECT min(expires_at) FROM secret
-                   WHERE secret.connection = connection.id AND role = 'current' AND gone = 0)
-                  NULLS LAST, next_action_at, name",
-    )?;
-    let names = statement.query_map([milliseconds(now)], |row| {
+    let mut statement = connection.prepare_cached(DUE)?;
+    let names = statement.query_map([milliseconds(now), milliseconds(now + AHEAD)], |row| {
         parsed(row, 0, str::parse::<ConnectionName>)
     })?;
     Ok(names.collect::<Result<_, _>>()?)
@@ -182,7 +180,19 @@ pub(super) fn history(
 }
 
 pub(super) const JOURNAL: &str = "SELECT id, record, object_id, paused, removed_at, anchor, due_at,
-                                         next_action_at, mutated_at FROM connection";
+                                         next_action_at, planned_at, mutated_at FROM connection";
+
+/// Both halves of the union have an index of their own, which an `OR` would not use.
+pub(super) const DUE: &str = "SELECT name FROM connection
+                              WHERE id IN (SELECT id FROM connection
+                                           WHERE removed_at IS NULL AND next_action_at <= ?1
+                                           UNION ALL
+                                           SELECT id FROM connection
+                                           WHERE removed_at IS NULL AND planned_at > ?2)
+                              ORDER BY (SELECT min(expires_at) FROM secret
+                                        WHERE secret.connection = connection.id
+                                          AND role = 'current' AND gone = 0)
+                                       NULLS LAST, next_action_at, name";
 
 pub(super) const OF_NAME: &str = "WHERE name = ?1
                                   ORDER BY removed_at IS NOT NULL, removed_at DESC, id DESC
@@ -205,7 +215,8 @@ fn bare_journal(row: &Row<'_>) -> rusqlite::Result<Journal> {
         anchor: parsed(row, 5, str::parse::<NaiveDate>)?,
         due_at: instant(row, 6)?.ok_or(rusqlite::Error::InvalidQuery)?,
         next_action_at: instant(row, 7)?,
-        mutated_at: instant(row, 8)?,
+        planned_at: instant(row, 8)?,
+        mutated_at: instant(row, 9)?,
         secrets: Vec::new(),
         rotations: Vec::new(),
         deliveries: Vec::new(),
