@@ -335,14 +335,12 @@ impl View<'_> {
                 Overlap::For(span) => Some(crate::clock::whole_seconds(self.now + span.0)),
                 Overlap::NextRotation => None,
             };
-            return Next::Do(Step::Enter(
-                rotation.id,
-                State::Overlapping {
-                    new,
-                    old,
-                    revoke_at,
-                },
-            ));
+            let state = State::Overlapping {
+                new,
+                old,
+                revoke_at,
+            };
+            return self.after_retry(&rotation.retry, Step::Enter(rotation.id, state));
         }
         match rotation.state {
             State::Promoted { .. } => {

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use keywheel::clock::Clock;
-use keywheel::journal::{Journal, Outcome, State};
+use keywheel::journal::{Delivery, Journal, Outcome, Retry, State};
 use keywheel::rotation::advance::Order;
 use keywheel::rotation::standing::{Health, standing};
-use keywheel::sandbox::{Action, Fault, Kind, Registered};
-use keywheel::store::Store;
+use keywheel::sandbox::{Action, Fault, Kind, Registered, Stage};
+use keywheel::store::{Change, Store};
 
 use crate::world::World;
 
+const DAY: Duration = Duration::from_secs(86_400);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// The host's clock is wrong by `by`, while the server's is right.
@@ -257,4 +258,76 @@ async fn f11_a_rotation_that_a_fast_clock_began_goes_on_by_hand() {
     world.rotate("app").await;
     assert_eq!(world.state("app").await, "overlapping");
     assert_eq!(world.count(Kind::AddPassword, &app), 1);
+}
+
+/// A rotation whose delivery fails until what stands in its way is taken away.
+async fn delivering(world: &World) -> Registered {
+    let app = world.adopted().await;
+    let place = world.file("app");
+    // What is at the place can't be replaced from the add on.
+    world.sandbox.on_call(move |stage, call| {
+        let place = place.clone();
+        let add = stage == Stage::BeforeEffect && call.kind == Kind::AddPassword;
+        async move {
+            if add {
+                let _ = std::fs::remove_file(&place);
+                std::fs::create_dir(&place).unwrap();
+            }
+        }
+    });
+    world.rotate_once("app").await;
+    world.sandbox.on_call(|_, _| async {});
+    assert_eq!(world.state("app").await, "delivering");
+    app
+}
+
+#[tokio::test]
+async fn f11_p2_an_overlap_that_began_under_a_wrong_clock_is_neither_shorter_nor_longer() {
+    for off in [-9, 9] {
+        let world = World::new().await;
+        let app = delivering(&world).await;
+        // Ten days on somebody mends it and boots the host, whose clock is wrong.
+        world.clock.advance(10 * DAY);
+        wrong_clock(&world, TimeDelta::days(off));
+        std::fs::remove_dir(world.file("app")).unwrap();
+        pass(&world).await;
+        assert_eq!(world.state("app").await, "overlapping");
+        right_clock(&world, TimeDelta::days(off));
+        world.serve("app", 6, async |_| {}).await;
+        assert_eq!(world.keys(&app).len(), 2, "P2: the overlap is seven days");
+        world.serve("app", 2, async |_| {}).await;
+        assert_eq!(world.keys(&app).len(), 1, "and no longer");
+    }
+}
+
+#[tokio::test]
+async fn f11_p2_an_overlap_begins_by_a_server_s_time_after_a_restart_too() {
+    let mut world = World::new().await;
+    let app = delivering(&world).await;
+    std::fs::remove_dir(world.file("app")).unwrap();
+    // Killed when the delivery is committed, and before the overlap is.
+    let journal = world.journal("app").await;
+    world.commit("app", vec![held(&journal)]).await;
+    world.restart().await;
+    world.clock.advance(10 * DAY);
+    wrong_clock(&world, TimeDelta::days(-9));
+    let proofs = world.count(Kind::Token, &app);
+    pass(&world).await;
+    assert_eq!(world.state("app").await, "overlapping");
+    assert_eq!(world.count(Kind::Token, &app), proofs + 1, "one is asked");
+    right_clock(&world, TimeDelta::days(-9));
+    let due = world.clock.now() + 7 * DAY;
+    let State::Overlapping { revoke_at, .. } = world.rotation("app").await.state else {
+        panic!("not overlapping")
+    };
+    assert!((revoke_at.unwrap() - due).abs() <= TimeDelta::seconds(1));
+}
+
+fn held(journal: &Journal) -> Change {
+    let delivery = journal.delivery("app").unwrap();
+    Change::Delivery(Delivery {
+        holds: delivery.wants,
+        retry: Retry::default(),
+        ..delivery.clone()
+    })
 }

@@ -62,7 +62,8 @@ impl Pass<'_> {
         let mut in_a_row = 0;
         loop {
             let pause = match self.engine.entra.prove(&application, &secret).await {
-                Ok(_) => {
+                Ok(proof) => {
+                    self.hear(proof.date);
                     in_a_row += 1;
                     self.tell(&Moment::Proved { in_a_row, needed });
                     if in_a_row >= needed {
@@ -124,7 +125,10 @@ impl Pass<'_> {
     ) -> Result<(), Halt> {
         let application = self.application(journal, terms);
         match self.engine.entra.prove(&application, secret).await {
-            Ok(_) => Ok(()),
+            Ok(proof) => {
+                self.hear(proof.date);
+                Ok(())
+            }
             Err(fault) => Err(Trouble::from(fault).into()),
         }
     }

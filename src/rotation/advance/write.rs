@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Pass;
+use crate::connection::Overlap;
 use crate::entra::KeyId;
 use crate::journal::{Event, Journal, Outcome, Retry, Rotation, RotationId, State};
 use crate::rotation::observe::Moment;
@@ -93,7 +94,22 @@ impl Pass<'_> {
     }
 
     /// The journal alone moves on.
-    pub(super) async fn enter(&self, mut rotation: Rotation, state: State) -> Result<(), Halt> {
+    pub(super) async fn enter(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        mut rotation: Rotation,
+        mut state: State,
+    ) -> Result<(), Halt> {
+        if let (State::Overlapping { new, revoke_at, .. }, Overlap::For(span)) =
+            (&mut state, rotation.overlap)
+        {
+            // The plan knows this clock alone: a slow one would cut the overlap short, and a fast
+            // one stretch it (P2).
+            let current = journal.current().map_or(*new, |secret| secret.key_id);
+            let from = self.true_time(journal, terms, current).await?;
+            *revoke_at = Some(crate::clock::whole_seconds(from + span.0));
+        }
         let mut event = self.event(state.name());
         event.rotation_id = Some(rotation.id);
         event.key_id = state.new_key();
