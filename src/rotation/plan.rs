@@ -283,7 +283,7 @@ impl View<'_> {
             _ if held => Next::Rest,
             State::Intended { outcome, .. } => self.intended(rotation, outcome),
             State::Minted { minted_at, .. } => self.minted(rotation, *minted_at),
-            State::Verified { .. } => Next::Do(Step::Promote(rotation.id)),
+            State::Verified { .. } => self.after_retry(&rotation.retry, Step::Promote(rotation.id)),
             // What these wait for is among the removals.
             State::Abandoning { .. } | State::Revoking { .. } => Next::Rest,
             _ => Next::Rest,
