@@ -1,5 +1,6 @@
 //! F11: a clock that is at odds with the server's stops rotations, and says so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -7,10 +8,13 @@ use keywheel::clock::Clock;
 use keywheel::journal::{Delivery, Journal, Outcome, Retry, State};
 use keywheel::rotation::advance::Order;
 use keywheel::rotation::standing::{Health, standing};
-use keywheel::sandbox::{Action, Fault, Kind, Registered, Stage};
+use keywheel::sandbox::{
+    Action, Fault, Kind, Lag, NewApplication, NewPassword, Registered, Replication, Stage,
+};
 use keywheel::store::{Change, Store};
+use tokio::sync::Notify;
 
-use crate::world::World;
+use crate::world::{World, start};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
@@ -330,4 +334,177 @@ fn held(journal: &Journal) -> Change {
         retry: Retry::default(),
         ..delivery.clone()
     })
+}
+
+#[tokio::test]
+async fn f11_p8_a_rotation_of_a_wrong_clock_that_was_abandoned_holds_no_schedule_up() {
+    let replication = Replication {
+        count: 1,
+        tokens: Lag::Fixed(1_000 * DAY),
+        ..Replication::default()
+    };
+    let world = World::with(|options| options.replication = replication, "").await;
+    let app = world.adopted().await;
+    let off = TimeDelta::hours(59 * 24 + 20);
+    wrong_clock(&world, off);
+    world.rotate_once("app").await;
+    assert_eq!(world.last_code("app").await.unwrap(), "clock-implausible");
+    right_clock(&world, off);
+    pass(&world).await;
+    assert_eq!(world.state("app").await, "minted");
+    while world.state("app").await != "abandoning" {
+        let at = world.journal("app").await.next_action_at.unwrap();
+        world.clock.set(at.max(world.clock.now()));
+        pass(&world).await;
+    }
+    world.sandbox.set_replication(Replication::default());
+    world.serve("app", 1, async |_| {}).await;
+    assert_eq!(
+        world.count(Kind::AddPassword, &app),
+        2,
+        "what was asked for is done"
+    );
+}
+
+/// An application whose secret lives longer than any clock of these tests is off, adopted.
+async fn long_lived(world: &World) -> Registered {
+    let end = start() + TimeDelta::days(900);
+    let mut new = NewApplication::rotating_itself(world.tenant, "app", end);
+    new.passwords = vec![NewPassword::until(end)];
+    let app = world.sandbox.add_application(new);
+    let more = format!("lifetime_days = 700\n{}", world.to_file("app"));
+    world.adopt("app", &app, &more).await.unwrap();
+    app
+}
+
+#[tokio::test]
+async fn f7_p8_a_rotation_by_hand_under_a_wrong_clock_moves_no_schedule() {
+    for off in [400, -395] {
+        let world = World::new().await;
+        long_lived(&world).await;
+        wrong_clock(&world, TimeDelta::days(off));
+        world.rotate_once("app").await;
+        right_clock(&world, TimeDelta::days(off));
+        world.due("app").await;
+        assert_eq!(world.state("app").await, "overlapping");
+        let days = (world.journal("app").await.due_at - start()).num_days();
+        assert_eq!(days, 30, "a full interval follows");
+    }
+}
+
+#[tokio::test]
+async fn f7_p8_a_promotion_under_a_wrong_clock_moves_no_schedule() {
+    for off in [400, -395] {
+        let world = World::new().await;
+        long_lived(&world).await;
+        let seen = world.journal("app").await.due_at;
+        // A host resumes, and its clock is off until it has been synchronised.
+        let (here, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (reached, released) = (here.clone(), go.clone());
+        world.sandbox.on_call(move |stage, call| {
+            let added = stage == Stage::AfterEffect && call.kind == Kind::AddPassword;
+            let (here, go) = (here.clone(), go.clone());
+            async move {
+                if added {
+                    here.notify_one();
+                    go.notified().await;
+                }
+            }
+        });
+        let resumes = async {
+            reached.notified().await;
+            wrong_clock(&world, TimeDelta::days(off));
+            released.notify_one();
+        };
+        tokio::join!(world.rotate_once("app"), resumes);
+        world.sandbox.on_call(|_, _| async {});
+        right_clock(&world, TimeDelta::days(off));
+        world.due("app").await;
+        assert_eq!(world.state("app").await, "overlapping");
+        assert_eq!(world.journal("app").await.due_at, seen);
+    }
+}
+
+#[tokio::test]
+async fn f11_the_latest_rotation_is_the_one_that_was_written_last() {
+    let world = World::new().await;
+    world.adopted().await;
+    world.clock.advance(DAY);
+    world.rotate("app").await;
+    let first = world.rotation("app").await;
+    // It was a day ahead.
+    world.clock.set(start() + TimeDelta::minutes(1));
+    world.sandbox.settle();
+    world.rotate_once("app").await;
+    let second = world.rotation("app").await;
+    assert_ne!(second.id, first.id);
+    assert!(second.started_at < first.started_at);
+    let open = world.journal("app").await.rotations;
+    assert_eq!(
+        open.iter().map(|it| it.id).collect::<Vec<_>>(),
+        [first.id, second.id]
+    );
+}
+
+#[tokio::test]
+async fn f11_p8_the_last_days_of_a_secret_win_over_any_due_time() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let schedule = Change::Schedule {
+        anchor: (start() + TimeDelta::days(400)).date_naive(),
+        due_at: start() + TimeDelta::days(430),
+    };
+    world.commit("app", vec![schedule]).await;
+    pass(&world).await;
+    world.serve("app", 56, async |_| {}).await;
+    assert_eq!(world.count(Kind::AddPassword, &app), 0);
+    world.serve("app", 2, async |_| {}).await;
+    assert_eq!(world.count(Kind::AddPassword, &app), 1);
+    let due = world.journal("app").await.due_at;
+    assert_eq!((due - start()).num_days(), 57 + 30);
+}
+
+#[tokio::test]
+async fn f11_a3_a_clock_that_is_set_forward_gives_no_new_secret_up() {
+    let world = slow_tokens().await;
+    world.rotate_once("app").await;
+    assert_eq!(world.state("app").await, "minted");
+    wrong_clock(&world, TimeDelta::days(20));
+    pass(&world).await;
+    assert_eq!(world.state("app").await, "minted", "refused but twice");
+    right_clock(&world, TimeDelta::days(20));
+    world.sandbox.set_replication(Replication::default());
+    world.sandbox.settle();
+    world.serve("app", 1, async |_| {}).await;
+    assert_eq!(world.state("app").await, "overlapping");
+}
+
+#[tokio::test]
+async fn f11_a3_a_secret_that_was_minted_by_a_fast_clock_is_given_up_as_any_other() {
+    let world = slow_tokens().await;
+    world.rotate_once("app").await;
+    let mut rotation = world.rotation("app").await;
+    let State::Minted { new, minted_at } = rotation.state else {
+        panic!("{:?}", rotation.state)
+    };
+    rotation.state = State::Minted {
+        new,
+        minted_at: minted_at + TimeDelta::days(400),
+    };
+    world.commit("app", vec![Change::Rotation(rotation)]).await;
+    world.serve("app", 2, async |_| {}).await;
+    let actions = world.actions().await;
+    assert!(actions.contains(&"abandoning".to_owned()), "{actions:?}");
+}
+
+/// A new secret does not sign in for years.
+async fn slow_tokens() -> World {
+    let replication = Replication {
+        count: 1,
+        tokens: Lag::Fixed(1_000 * DAY),
+        ..Replication::default()
+    };
+    let world = World::with(|options| options.replication = replication, "").await;
+    world.adopted().await;
+    world
 }

@@ -198,12 +198,13 @@ pub(super) const OF_NAME: &str = "WHERE name = ?1
                                   ORDER BY removed_at IS NOT NULL, removed_at DESC, id DESC
                                   LIMIT 1";
 
+/// In the order in which they were written: a clock that was set back orders them otherwise.
 pub(super) const OPEN_ROTATIONS: &str = "SELECT record FROM rotation
                                          WHERE connection = ?1 AND ended = 0
-                                         ORDER BY started_at, rowid";
+                                         ORDER BY rowid";
 
 pub(super) const LATEST_ROTATION: &str = "SELECT record FROM rotation WHERE connection = ?1
-                                          ORDER BY started_at DESC, id DESC LIMIT 1";
+                                          ORDER BY rowid DESC LIMIT 1";
 
 fn bare_journal(row: &Row<'_>) -> rusqlite::Result<Journal> {
     Ok(Journal {
