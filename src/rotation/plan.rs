@@ -116,6 +116,10 @@ pub enum Step {
 /// A pending secret is not abandoned while the current one has less than this left.
 const KEEP_PENDING: Duration = Duration::from_secs(24 * 3600);
 
+/// A pending secret is not abandoned before so many passes in a row have not proved it: a clock that
+/// is set forward makes no day of them.
+const REFUSED: u32 = 3;
+
 /// So many reads in a row must agree that something is absent.
 pub const ABSENT_READS: u32 = 3;
 
@@ -312,8 +316,19 @@ impl View<'_> {
     }
 
     fn minted(&self, rotation: &Rotation, minted_at: DateTime<Utc>) -> Next {
-        let given_up = self.now >= minted_at + self.terms.verification.give_up.0;
-        let tried = rotation.retry.failures > 0;
+        // The clock may have been wrong when it was minted: the server's date counts as well.
+        let secret = rotation
+            .state
+            .new_key()
+            .and_then(|key_id| self.journal.secret(key_id));
+        let since = [Some(minted_at), secret.and_then(|secret| secret.starts_at)]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at <= self.now)
+            .max();
+        let give_up = self.terms.verification.give_up.0;
+        let given_up = since.is_some_and(|since| self.now >= since + give_up);
+        let tried = rotation.retry.failures >= REFUSED;
         let spare = self.journal.current().is_some_and(|secret| {
             secret
                 .expires_at
