@@ -17,6 +17,7 @@ mod e_revoking;
 mod f_clock;
 mod g_locks;
 mod g_processes;
+mod given_anew;
 mod h_destinations;
 mod i_output;
 mod j_networks;

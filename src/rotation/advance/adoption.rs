@@ -7,7 +7,7 @@ use super::{Engine, Pass};
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
 use crate::journal::{
-    Delivery, Journal, Origin, Retry, Role, Rotation, RotationId, Secret, State, Trigger,
+    Delivery, Journal, Origin, Outcome, Retry, Role, Rotation, RotationId, Secret, State, Trigger,
 };
 use crate::rotation::adopt::{AdoptFault, Adopted, current_of, secret_expired};
 use crate::rotation::plan::Terms;
@@ -95,6 +95,23 @@ impl Pass<'_> {
         changes
     }
 
+    /// A rotation that has made nothing ends with the secret that is given: without that secret it
+    /// might never have gone on, and the schedule decides again.
+    fn superseded(&self, journal: &Journal) -> Vec<Change> {
+        let Some(rotation) = journal.unpromoted().filter(|it| has_made_nothing(it)) else {
+            return Vec::new();
+        };
+        let mut event = self.event("abandoned");
+        event.rotation_id = Some(rotation.id);
+        event.result = "superseded".to_owned();
+        let ended = Rotation {
+            state: State::Abandoned,
+            retry: Retry::default(),
+            ..rotation.clone()
+        };
+        vec![Change::Rotation(ended), Change::Record(event)]
+    }
+
     /// Those that hold the current secret are to get it again: its value was corrected.
     fn hand_out_anew(&self, journal: &Journal) -> Vec<Change> {
         let generation = journal.current().map_or(0, |current| current.generation);
@@ -123,7 +140,7 @@ impl Engine {
         };
         let journal = pass.journal().await?;
         let terms = self.terms(&journal)?;
-        if let Some(pending) = journal.unpromoted() {
+        if let Some(pending) = journal.unpromoted().filter(|it| conflicts(it)) {
             return Err(AdvanceFault::Refused {
                 code: "rotation-under-way",
                 message: format!(
@@ -174,6 +191,7 @@ impl Engine {
         } else {
             pass.follow(&journal, &terms, &kept)
         };
+        changes.extend(pass.superseded(&journal));
         let mut event = pass.event("readopted");
         event.key_id = Some(key_id);
         changes.extend([
@@ -196,4 +214,20 @@ impl Engine {
             notes: findings.notes,
         }))
     }
+}
+
+/// Whether a secret of this rotation may still become current, or may be on the application
+/// without anybody knowing (P4). One that is being abandoned, or has made nothing, is in no way.
+fn conflicts(rotation: &Rotation) -> bool {
+    rotation.state.effective().may_be_promoted() && !has_made_nothing(rotation)
+}
+
+fn has_made_nothing(rotation: &Rotation) -> bool {
+    matches!(
+        rotation.state.effective(),
+        State::Intended {
+            outcome: Outcome::NotMade | Outcome::Orphaned { .. },
+            ..
+        }
+    )
 }
