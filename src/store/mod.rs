@@ -249,8 +249,13 @@ pub struct Attempt {
     pub connection: ConnectionId,
     /// In which rotation.
     pub rotation: RotationId,
+    /// The application that it was made on. A connection may be removed, and its application
+    /// adopted again as another one.
+    pub application: (TenantId, ClientId),
     /// The secret that it made, as far as is known.
     pub key_id: Option<KeyId>,
+    /// Whether that was handed out: consumers may use it, whoever removed the connection.
+    pub handed_out: bool,
 }
 
 /// Who asks the store what happened.

@@ -225,7 +225,9 @@ async fn k2_attempts_outlive_rotation_and_connection() {
             name: attempt(n),
             connection: id,
             rotation: rotation(1, State::Abandoned).id,
+            application: (declared("crm", 1).tenant_id, declared("crm", 1).client_id),
             key_id: Some(made),
+            handed_out: false,
         };
         let found = bench.store.attempt(attempt(n)).await.unwrap();
         assert_eq!(found, Some(known));

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Params, ToSql};
 
 use crate::connection::Declared;
 use crate::entra::{ClientId, KeyId, TenantId};
-use crate::journal::{ConnectionId, Event, Outcome, Role, Rotation, Secret, State};
+use crate::journal::{ConnectionId, Event, Outcome, Role, Rotation, Secret, State, Watch};
 use crate::store::{Adoption, Change, Fingerprint, Sealed, StoreFault};
 
 use super::database::Trouble;
@@ -104,8 +104,26 @@ pub(super) fn adopt(
     )?;
     let id = ConnectionId(db.last_insert_rowid());
     keep(db, id, &adoption.secret, &seal(id))?;
+    watch_on(db, id, adoption)?;
     put_event(db, Some(id), &adoption.event)?;
     Ok(id)
+}
+
+/// Names that an earlier connection of the same application left open are looked for further: what
+/// shows up under one is ours, and its value nobody's (P4).
+fn watch_on(db: &Connection, id: ConnectionId, adoption: &Adoption) -> Result<(), Trouble> {
+    let (tenant, client) = (
+        adoption.declared.tenant_id.to_string(),
+        adoption.declared.client_id.to_string(),
+    );
+    let planned_at = adoption.planned_at;
+    for name in rows::open_names(db, &tenant, &client)? {
+        let watch = Watch::new(name, planned_at, planned_at);
+        apply(db, id, &Change::Watch(watch))?;
+        let at = Some(planned_at);
+        apply(db, id, &Change::NextAction { at, planned_at })?;
+    }
+    Ok(())
 }
 
 /// A line of `history`, with the connection that has the event's name now, if any.

@@ -8,7 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::KeyId;
-use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation, RotationId};
+use crate::journal::{
+    AttemptName, ConnectionId, Event, InstanceId, Journal, Outcome, Rotation, RotationId, State,
+    Watch,
+};
 use crate::store::{Attempt, Fingerprint, HistoryFilter, Sealed};
 
 use super::database::Trouble;
@@ -145,17 +148,58 @@ pub(super) fn attempt(
     connection: &Connection,
     name: AttemptName,
 ) -> Result<Option<Attempt>, Trouble> {
-    let mut statement = connection
-        .prepare_cached("SELECT connection, rotation, key_id FROM attempt WHERE name = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT connection, rotation, tenant_id, client_id, key_id,
+                EXISTS (SELECT 1 FROM secret
+                        WHERE secret.connection = attempt.connection
+                          AND secret.key_id = attempt.key_id
+                          AND role IN ('current', 'previous') AND gone = 0)
+         FROM attempt JOIN connection ON connection.id = attempt.connection
+         WHERE attempt.name = ?1",
+    )?;
     let attempt = statement.query_row([name.to_string()], |row| {
         Ok(Attempt {
             name,
             connection: ConnectionId(row.get(0)?),
             rotation: parsed(row, 1, ulid).map(RotationId)?,
-            key_id: optional(row, 2, str::parse)?,
+            application: (parsed(row, 2, str::parse)?, parsed(row, 3, str::parse)?),
+            key_id: optional(row, 4, str::parse)?,
+            handed_out: row.get(5)?,
         })
     });
     Ok(attempt.optional()?)
+}
+
+/// Names whose outcome no connection of an application has found out: watched, or of a rotation
+/// that stood at its call when its connection was removed.
+pub(super) fn open_names(
+    connection: &Connection,
+    tenant: &str,
+    client: &str,
+) -> Result<Vec<AttemptName>, Trouble> {
+    let of_application = "connection IN (SELECT id FROM connection
+                                         WHERE tenant_id = ?1 AND client_id = ?2)";
+    let watches: Vec<Watch> = records(
+        connection,
+        &format!("SELECT record FROM watch WHERE {of_application}"),
+        (tenant, client),
+    )?;
+    let rotations: Vec<Rotation> = records(
+        connection,
+        &format!("SELECT record FROM rotation WHERE ended = 0 AND {of_application}"),
+        (tenant, client),
+    )?;
+    let unknown = rotations
+        .iter()
+        .filter_map(|rotation| match rotation.state.effective() {
+            State::Intended {
+                attempt,
+                outcome: Outcome::Unknown { .. },
+            } => Some(*attempt),
+            _ => None,
+        });
+    let watched = watches.iter().map(|watch| watch.attempt);
+    Ok(watched.chain(unknown).collect())
 }
 
 /// What happened, oldest first. A connection is asked for by the name that it has now; where no
