@@ -116,6 +116,9 @@ pub enum Step {
 /// A pending secret is not abandoned while the current one has less than this left.
 const KEEP_PENDING: Duration = Duration::from_secs(24 * 3600);
 
+/// A watched name is looked for again within this time.
+pub const LATEST_LOOK: Duration = Duration::from_secs(86_400);
+
 /// A pending secret is not abandoned before so many passes in a row have not proved it: a clock that
 /// is set forward makes no day of them.
 const REFUSED: u32 = 3;
@@ -386,7 +389,10 @@ impl View<'_> {
 
     fn watch(&self, watch: &Watch) -> Next {
         let held = watch.retry.holds_at(self.now);
-        let at = held.map_or(watch.next_look, |until| until.max(watch.next_look));
+        // No look is put off for longer: further ahead was written by a clock that was wrong.
+        let next_look = Some(watch.next_look).filter(|at| *at <= self.now + LATEST_LOOK);
+        let next_look = next_look.unwrap_or(self.now);
+        let at = held.map_or(next_look, |until| until.max(next_look));
         self.at(at, WaitFor::Watch, Step::Watch(watch.attempt))
     }
 

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use chrono::TimeDelta;
 use keywheel::clock::Clock;
 use keywheel::journal::{Delivery, Journal, Outcome, Retry, State};
 use keywheel::rotation::advance::Order;
 use keywheel::rotation::standing::{Health, standing};
 use keywheel::sandbox::{
-    Action, Fault, Kind, Lag, NewApplication, NewPassword, Registered, Replication, Stage,
+    Action, Answer, Fault, GraphError, Kind, Lag, NewApplication, NewPassword, Registered,
+    Replication, Stage,
 };
 use keywheel::store::{Change, Store};
 use tokio::sync::Notify;
@@ -507,4 +509,53 @@ async fn slow_tokens() -> World {
     let world = World::with(|options| options.replication = replication, "").await;
     world.adopted().await;
     world
+}
+
+#[tokio::test]
+async fn f11_what_a_wrong_clock_wrote_of_the_future_is_not_waited_for() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let refused = Action::Refuse(GraphError::Denied);
+    world.sandbox.inject(Fault::on(Kind::AddPassword, refused));
+    world.rotate_once("app").await;
+    let mut rotation = world.rotation("app").await;
+    let later = world.clock.now() + TimeDelta::days(20);
+    rotation.retry.not_before = Some(later);
+    let written = vec![Change::Rotation(rotation), Change::Mutated(later)];
+    world.commit("app", written).await;
+    pass(&world).await;
+    assert_eq!(world.count(Kind::AddPassword, &app), 2);
+    assert_eq!(world.state("app").await, "overlapping");
+}
+
+#[tokio::test]
+async fn p2_a_delivery_that_is_resumed_proves_the_secret_once_more() {
+    let mut world = World::new().await;
+    let app = delivering(&world).await;
+    let file = world.file("app");
+    std::fs::remove_dir(&file).unwrap();
+    let current = world.current("app").await;
+    world.sandbox.delete_key(app.client_id, current);
+    world.restart().await;
+    world.clock.advance(DAY);
+    pass(&world).await;
+    assert!(!file.exists(), "it is not handed out");
+    assert_eq!(world.state("app").await, "delivering");
+}
+
+#[tokio::test]
+async fn e4_f11_a_call_that_a_wrong_clock_dates_later_makes_nobody_patient() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    world.rotate("app").await;
+    world.clock.advance(WEEK);
+    // It is said to be gone, and is listed all the same.
+    let said = Action::Answer(Answer::empty(StatusCode::NO_CONTENT));
+    world.sandbox.inject(Fault::on(Kind::RemovePassword, said));
+    pass(&world).await;
+    let mut removal = world.journal("app").await.removals[0].clone();
+    removal.called_at = removal.called_at.map(|at| at + TimeDelta::days(400));
+    world.commit("app", vec![Change::Removal(removal)]).await;
+    world.serve("app", 1, async |_| {}).await;
+    assert_eq!(world.keys(&app).len(), 1);
 }
