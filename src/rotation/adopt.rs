@@ -226,6 +226,7 @@ impl Engine {
             anchor,
             due_at,
             next_action_at: Some(due_at),
+            planned_at: now,
             events: taken.into_iter().chain([event]).collect(),
         };
         let seal = Box::new(move |id: ConnectionId| keys.seal(id, key_id, &value));

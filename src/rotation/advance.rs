@@ -157,6 +157,7 @@ impl Engine {
             lease,
             begun: AtomicBool::new(false),
             proved: Mutex::new(None),
+            told: Mutex::new(None),
         }))
     }
 
@@ -218,6 +219,8 @@ struct Pass<'a> {
     begun: AtomicBool,
     /// The secret that it has proved last.
     proved: Mutex<Option<KeyId>>,
+    /// What a server has said of the time last.
+    told: Mutex<Option<plausible::Told>>,
 }
 
 impl Pass<'_> {
@@ -291,7 +294,7 @@ impl Pass<'_> {
             Step::Promote(id) => self.promote(journal, terms, open(id)?).await,
             Step::Abandon(id) => self.abandon(journal, open(id)?).await,
             Step::Deliver(destination) => self.deliver(journal, terms, &destination).await,
-            Step::Enter(id, state) => self.enter(open(id)?, state).await,
+            Step::Enter(id, state) => self.enter(journal, terms, open(id)?, state).await,
             Step::Revoke(id) => self.revoke(journal, terms, open(id)?).await,
             Step::Remove(key_id) => self.remove(journal, terms, key_id).await,
             Step::Confirm(key_id) => self.confirm(journal, terms, key_id).await,

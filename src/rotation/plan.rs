@@ -116,6 +116,13 @@ pub enum Step {
 /// A pending secret is not abandoned while the current one has less than this left.
 const KEEP_PENDING: Duration = Duration::from_secs(24 * 3600);
 
+/// A watched name is looked for again within this time.
+pub const LATEST_LOOK: Duration = Duration::from_secs(86_400);
+
+/// A pending secret is not abandoned before so many passes in a row have not proved it: a clock that
+/// is set forward makes no day of them.
+const REFUSED: u32 = 3;
+
 /// So many reads in a row must agree that something is absent.
 pub const ABSENT_READS: u32 = 3;
 
@@ -172,8 +179,12 @@ pub fn gives_up(journal: &Journal, rotation: &Rotation, terms: &Terms, now: Date
     let State::Minted { minted_at, .. } = rotation.state.effective() else {
         return false;
     };
-    let over = now >= *minted_at + terms.verification.give_up.0;
-    let tried = rotation.retry.failures > 0;
+    // The clock may have been wrong when it was minted: the server's date counts as well.
+    let secret = rotation.state.new_key().and_then(|key| journal.secret(key));
+    let since = [Some(*minted_at), secret.and_then(|secret| secret.starts_at)];
+    let since = since.into_iter().flatten().filter(|at| *at <= now).max();
+    let over = since.is_some_and(|since| now >= since + terms.verification.give_up.0);
+    let tried = rotation.retry.failures >= REFUSED;
     let spare = journal
         .current()
         .is_some_and(|secret| secret.expires_at.is_none_or(|at| at > now + KEEP_PENDING));
@@ -186,6 +197,11 @@ pub fn is_absent(absence: &Absence, window: Duration) -> bool {
         (Some(since), Some(last)) => absence.reads >= ABSENT_READS && last >= since + window,
         _ => false,
     }
+}
+
+/// `absence` after one more read that did not list it.
+pub fn read_absent(absence: Absence, window: Duration, now: DateTime<Utc>) -> Absence {
+    absence.read_absent(now, window / (ABSENT_READS - 1))
 }
 
 fn sooner(a: Next, b: Next) -> Next {
@@ -292,7 +308,7 @@ impl View<'_> {
             _ if held => Next::Rest,
             State::Intended { outcome, .. } => self.intended(rotation, outcome),
             State::Minted { .. } => self.minted(rotation),
-            State::Verified { .. } => Next::Do(Step::Promote(rotation.id)),
+            State::Verified { .. } => self.after_retry(&rotation.retry, Step::Promote(rotation.id)),
             // What these wait for is among the removals.
             State::Abandoning { .. } | State::Revoking { .. } => Next::Rest,
             _ => Next::Rest,
@@ -309,6 +325,10 @@ impl View<'_> {
                 },
                 None => self.after_retry(&rotation.retry, Step::Look(rotation.id)),
             },
+            // A clock that was fast began it: nothing was made, and the schedule decides again.
+            Outcome::NotMade if rotation.trigger.is_due_after(self.now) => {
+                Next::Do(Step::Enter(rotation.id, State::Abandoned))
+            }
             Outcome::NotMade => self.mutation(&rotation.retry, Step::Attempt(rotation.id)),
             // Its removal comes first; then it counts as not made.
             Outcome::Orphaned { key_id } if self.holds_up(*key_id) => Next::Rest,
@@ -333,14 +353,12 @@ impl View<'_> {
                 Overlap::For(span) => Some(crate::clock::whole_seconds(self.now + span.0)),
                 Overlap::NextRotation => None,
             };
-            return Next::Do(Step::Enter(
-                rotation.id,
-                State::Overlapping {
-                    new,
-                    old,
-                    revoke_at,
-                },
-            ));
+            let state = State::Overlapping {
+                new,
+                old,
+                revoke_at,
+            };
+            return self.after_retry(&rotation.retry, Step::Enter(rotation.id, state));
         }
         match rotation.state {
             State::Promoted { .. } => {
@@ -371,7 +389,10 @@ impl View<'_> {
 
     fn watch(&self, watch: &Watch) -> Next {
         let held = watch.retry.holds_at(self.now);
-        let at = held.map_or(watch.next_look, |until| until.max(watch.next_look));
+        // No look is put off for longer: further ahead was written by a clock that was wrong.
+        let next_look = Some(watch.next_look).filter(|at| *at <= self.now + LATEST_LOOK);
+        let next_look = next_look.unwrap_or(self.now);
+        let at = held.map_or(next_look, |until| until.max(next_look));
         self.at(at, WaitFor::Watch, Step::Watch(watch.attempt))
     }
 

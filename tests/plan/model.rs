@@ -9,7 +9,9 @@ use keywheel::journal::{
     Removal, Retry, Role, Rotation, RotationId, Secret, State,
 };
 use keywheel::rotation::abandoned;
-use keywheel::rotation::plan::{Ask, Next, Step, Terms, YOUNG, is_absent, is_urgent, plan};
+use keywheel::rotation::plan::{
+    Ask, Next, Step, Terms, YOUNG, is_absent, is_urgent, plan, read_absent,
+};
 use proptest::prelude::*;
 use ulid::Ulid;
 
@@ -98,6 +100,7 @@ impl Model {
                 anchor: start().date_naive(),
                 due_at: start() + DAY,
                 next_action_at: None,
+                planned_at: None,
                 mutated_at: None,
                 secrets: vec![first],
                 rotations: Vec::new(),
@@ -290,7 +293,7 @@ impl Model {
                 Outcome::Orphaned { key_id }
             }
             None => {
-                let absence = absence.read_absent(self.now);
+                let absence = read_absent(absence, self.terms.graph.absence_window.0, self.now);
                 match is_absent(&absence, self.terms.graph.absence_window.0) {
                     true => Outcome::NotMade,
                     false => Outcome::Unknown { absence },
@@ -456,7 +459,7 @@ impl Model {
             }
             return;
         }
-        removal.absence = removal.absence.read_absent(now);
+        removal.absence = read_absent(removal.absence, window, now);
         if !is_absent(&removal.absence, window) {
             return;
         }

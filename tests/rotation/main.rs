@@ -18,6 +18,7 @@ mod e_revoking;
 mod f_clock;
 mod g_locks;
 mod g_processes;
+mod given_anew;
 mod h_destinations;
 mod i_forecast;
 mod i_output;

@@ -151,6 +151,7 @@ pub(crate) fn adoption(name: &str, n: u128) -> Adoption {
         anchor: NaiveDate::from_ymd_opt(2026, 11, 20).unwrap(),
         due_at: at(3_600),
         next_action_at: Some(at(3_600)),
+        planned_at: at(0),
         events: vec![event("adopted", Some(name))],
     }
 }

@@ -219,7 +219,7 @@ impl Engine {
         changes.extend([
             Change::Keep(kept, sealed),
             Change::Found(findings.object_id),
-            Change::NextAction(Some(self.clock.now())),
+            pass.something_to_do(),
             Change::Record(event),
         ]);
         pass.commit(changes).await?;

@@ -169,7 +169,7 @@ impl Engine {
         };
         let mut changes = vec![
             Change::Remove(Some(now)),
-            Change::NextAction(None),
+            pass.next_action(None),
             Change::Record(pass.event("removed")),
         ];
         changes.extend(pass.left_behind(&removed));
@@ -291,7 +291,7 @@ impl Pass<'_> {
             .chain(cleared_deliveries(journal).filter(is_declared))
             .chain(cleared_removals(journal))
             .chain(cleared_watches(journal))
-            .chain([Change::NextAction(Some(self.now()))])
+            .chain([self.something_to_do()])
             .collect()
     }
 }

@@ -11,7 +11,7 @@ use crate::entra::{Class, Fault, KeyId};
 use crate::journal::{Journal, Retry, Rotation, State};
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::Terms;
-use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
+use crate::rotation::trouble::{Halt, Trouble};
 use crate::store::Change;
 
 /// After a refusal it is not tried again at once, whatever the spacing of successes.
@@ -74,7 +74,8 @@ impl Pass<'_> {
         let mut in_a_row = 0;
         loop {
             let pause = match self.engine.entra.prove(&application, &secret).await {
-                Ok(_) => {
+                Ok(proof) => {
+                    self.hear(proof.date);
                     in_a_row += 1;
                     self.tell(&Moment::Proved { in_a_row, needed });
                     if in_a_row >= needed {
@@ -118,11 +119,11 @@ impl Pass<'_> {
     ) -> Result<SecretString, Halt> {
         match self.value(journal, key_id).await? {
             Some(value) => Ok(value),
-            None => Err(AdvanceFault::Refused {
-                code: "no-value",
-                message: format!("the store holds no value for Key ID {key_id}"),
-                person: true,
-            }
+            None => Err(Trouble::rule(
+                "no-value",
+                format!("the store holds no value for Key ID {key_id}"),
+                "give the secret in use with `keywheel connection edit NAME --secret-file FILE`",
+            )
             .into()),
         }
     }
@@ -136,7 +137,10 @@ impl Pass<'_> {
     ) -> Result<(), Halt> {
         let application = self.application(journal, terms);
         match self.engine.entra.prove(&application, secret).await {
-            Ok(_) => Ok(()),
+            Ok(proof) => {
+                self.hear(proof.date);
+                Ok(())
+            }
             Err(fault) => Err(Trouble::from(fault).into()),
         }
     }

@@ -228,6 +228,7 @@ impl Pass<'_> {
             .into());
         };
         let answer = self.answered(self.engine.entra.application(token, object_id).await)?;
+        self.hear(answer.date);
         let mut changes = Vec::new();
         for watch in &journal.watches {
             if let Some(orphan) = self.find(journal, &answer.value, watch.attempt).await? {

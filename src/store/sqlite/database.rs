@@ -16,7 +16,10 @@ use crate::store::{Fingerprint, StoreFault};
 const APPLICATION_ID: i64 = 0x6b77_686c;
 
 /// The n-th of them leads to schema n + 1; none is ever changed once it has been released.
-const SCHEMA: &[&str] = &[include_str!("../schema/0001.sql")];
+const SCHEMA: &[&str] = &[
+    include_str!("../schema/0001.sql"),
+    include_str!("../schema/0002.sql"),
+];
 
 /// How long another process is waited for: its longest transaction re-seals everything.
 const BUSY: Duration = Duration::from_secs(5);
