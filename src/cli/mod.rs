@@ -6,7 +6,8 @@
 //! | `context` | the settings, the store and the engine that a command starts with |
 //! | `confirm` | what is asked before something is removed |
 //! | `exit` | exit codes and complaints |
-//! | `output` | tables, JSON and colour |
+//! | `output` | JSON, colour and times |
+//! | `table` | tables that fit their terminal |
 //! | `view` | a connection as `show`, `list` and `status` print it |
 //! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
 //! | `secret_input` | a client secret from a file, standard input or a prompt |
@@ -39,6 +40,7 @@ mod secret;
 mod secret_input;
 mod shell;
 mod status;
+mod table;
 mod verify;
 mod view;
 

@@ -236,7 +236,9 @@ fn lines(revocation: &Revocation) -> String {
 }
 
 fn strangers(foreign: &[Foreign]) -> String {
-    let mut table = table(&["key id", "hint", "name", "expires"]);
+    let mut table = table(&["key id", "hint", "name", "expires"])
+        .sparing(&["hint"])
+        .wrapping("name");
     for secret in foreign {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         table.add_row([

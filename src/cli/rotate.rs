@@ -316,7 +316,7 @@ fn dry_run(
 }
 
 fn foretold(forecasts: &[Forecast]) -> String {
-    let mut table = table(&["connection", "would"]);
+    let mut table = table(&["connection", "would"]).wrapping("would");
     for forecast in forecasts {
         let name = forecast.connection.to_string();
         for step in &forecast.steps {
@@ -337,13 +337,20 @@ fn foretold(forecasts: &[Forecast]) -> String {
 }
 
 fn lines(views: &[&RotationView]) -> String {
+    // One alone is told whole, as a block where it is too wide.
+    let spared: &[&str] = if views.len() > 1 {
+        &["old key id"]
+    } else {
+        &[]
+    };
     let mut table = table(&[
         "connection",
         "state",
         "new key id",
         "old key id",
         "revoke at",
-    ]);
+    ])
+    .sparing(spared);
     for view in views {
         table.add_row([
             view.connection.to_string(),

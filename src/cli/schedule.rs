@@ -112,7 +112,7 @@ fn lines(slots: &[Slot]) -> String {
     if slots.is_empty() {
         return String::new();
     }
-    let mut table = table(&["connection", "at", "local"]);
+    let mut table = table(&["connection", "at", "local"]).sparing(&["at"]);
     for slot in slots {
         let name = slot.connection.as_ref();
         table.add_row([

@@ -63,7 +63,9 @@ fn lines(views: &[ConnectionView]) -> String {
     if views.is_empty() {
         return String::new();
     }
-    let mut table = table(&["name", "health", "state", "safe until", "next action"]);
+    let mut table = table(&["name", "health", "state", "safe until", "next action"])
+        .sparing(&["state"])
+        .wrapping("next action");
     for view in views {
         table.add_row([
             Cell::new(&view.name),

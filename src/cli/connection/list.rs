@@ -57,7 +57,8 @@ fn rows(views: &[ConnectionView]) -> String {
         "expires",
         "next rotation",
         "problem",
-    ]);
+    ])
+    .sparing(&["hint", "state", "next rotation"]);
     for view in views {
         let current = view.current.as_ref();
         let problem = view.last_error.as_ref();
