@@ -10,7 +10,7 @@ use super::args;
 use super::context::Context;
 use super::exit::{Complaint, Exit};
 use super::output::{Output, instant, instant_or, style, table};
-use super::view::{ConnectionView, view};
+use super::view::{ConnectionView, as_it_is, view};
 use crate::journal::Journal;
 use crate::rotation::standing::Health;
 
@@ -22,14 +22,21 @@ pub(super) async fn run(
     let context = Context::open(&global.config, output)?;
     let now = context.clock.now();
     if let Some(name) = &args.name {
-        let journal = context.connection(name).await?;
+        let (journal, over) = as_it_is(context.connection(name).await?).await;
+        over.into_iter().for_each(|over| output.note(&over));
         let one = view(&context.settings, &journal, now)?;
         output.data(&[&one], || detail::lines(&one, &journal));
         return Ok(Exit::Done);
     }
-    let journals = context.store.journals().await?;
-    let kept = journals.iter().filter(|it| it.removed_at.is_none());
-    let (views, exit) = views(&context, kept, now);
+    let mut kept = Vec::new();
+    for journal in context.store.journals().await? {
+        if journal.removed_at.is_none() {
+            let (journal, over) = as_it_is(journal).await;
+            over.into_iter().for_each(|over| output.note(&over));
+            kept.push(journal);
+        }
+    }
+    let (views, exit) = views(&context, kept.iter(), now);
     if views.is_empty() && exit == Exit::Done {
         output.note("there are no connections; `keywheel connection add` adopts one");
     }

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::exit::{Complaint, Exit};
-use super::output::seconds;
+use super::output::{instant, seconds};
 use crate::connection::{ConnectionName, time_of_day};
+use crate::destination;
 use crate::entra::{ClientId, KeyId, ObjectId, TenantId};
-use crate::journal::{Delivery, Failure, Journal, Origin, Role};
+use crate::journal::{Delivery, Failure, Journal, Origin, Retry, Role, State};
 use crate::rotation::plan::Terms;
 use crate::rotation::standing::{Health, is_blocked, open_retries, standing};
 use crate::settings::Settings;
@@ -236,7 +237,7 @@ fn previous(journal: &Journal) -> Vec<PreviousView> {
             .iter()
             .find(|r| r.state.old_key() == Some(key_id));
         match retiring.map(|rotation| rotation.state.effective()) {
-            Some(crate::journal::State::Overlapping { revoke_at, .. }) => *revoke_at,
+            Some(State::Overlapping { revoke_at, .. }) => *revoke_at,
             _ => None,
         }
     };
@@ -283,6 +284,38 @@ fn delivery_state(delivery: Option<&Delivery>) -> &'static str {
         Some(delivery) if delivery.wants > 0 => "pending",
         _ => "unknown",
     }
+}
+
+/// The journal without a failure that is over: a rotation that was blocked by destinations which by
+/// now can be written. With it what is over, in words.
+pub async fn as_it_is(mut journal: Journal) -> (Journal, Option<String>) {
+    let Some(id) = journal.unpromoted().map(|rotation| rotation.id) else {
+        return (journal, None);
+    };
+    let name = journal.name().clone();
+    let Some(rotation) = journal.rotations.iter_mut().find(|it| it.id == id) else {
+        return (journal, None);
+    };
+    let failure = match &rotation.retry.last {
+        Some(failure) if destination::is_code(&failure.code) => failure,
+        _ => return (journal, None),
+    };
+    for spec in &journal.declared.destinations {
+        if spec.required() && !destination::obstacles(spec).await.is_empty() {
+            return (journal, None);
+        }
+    }
+    let over = format!(
+        "{name}: {}: it was so at {}, and is mended; `keywheel rotate {name}` goes on with its \
+         rotation",
+        failure.message,
+        instant(failure.at)
+    );
+    rotation.retry = Retry::default();
+    if let State::Blocked { interrupted, .. } = &rotation.state {
+        rotation.state = interrupted.as_ref().clone();
+    }
+    (journal, Some(over))
 }
 
 /// How a run that worked on this connection ended for it.
