@@ -46,7 +46,7 @@ pub(super) async fn run(
             ),
         ));
     }
-    let context = Context::open(&global.config, output)?;
+    let context = Context::open_to_look(&global.config, output)?;
     let filter = HistoryFilter {
         connection: args.name.clone(),
         since: args.since,

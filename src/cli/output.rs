@@ -55,6 +55,11 @@ impl Output {
             }
             return;
         }
+        self.warn(complaint);
+    }
+
+    /// The same beside data that is printed all the same: on standard error alone.
+    pub fn warn(&self, complaint: &Complaint) {
         let red = style(AnsiColor::Red);
         let mut stderr = anstream::stderr();
         let _ = writeln!(stderr, "{red}error:{red:#} {}", complaint.message);

@@ -76,7 +76,7 @@ async fn of_connections(
     args: &args::Schedule,
     output: Output,
 ) -> Result<Vec<Slot>, Complaint> {
-    let context = Context::open(&global.config, output)?;
+    let context = Context::open_to_look(&global.config, output)?;
     let journals = match &args.name {
         Some(name) => vec![context.connection(name).await?],
         None => context.store.journals().await?,

@@ -19,7 +19,7 @@ pub(super) async fn run(
     args: args::Status,
     output: Output,
 ) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
+    let context = Context::open_to_look(&global.config, output)?;
     let now = context.clock.now();
     if let Some(name) = &args.name {
         let (journal, over) = as_it_is(context.connection(name).await?).await;

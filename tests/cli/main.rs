@@ -12,6 +12,7 @@ mod bad_input;
 mod connection;
 mod deliver;
 mod edit;
+mod full_disk;
 mod harness;
 mod history;
 mod init;
