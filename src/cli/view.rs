@@ -66,6 +66,9 @@ pub struct ConnectionView {
     pub destinations: Vec<DestinationView>,
     /// The newest failure that is not over.
     pub last_error: Option<FailureView>,
+    /// What people are told of the next action where more is known of it.
+    #[serde(skip)]
+    pub at_work: Option<String>,
 }
 
 impl ConnectionView {
@@ -227,6 +230,7 @@ pub fn view(
         }),
         destinations: destinations(journal),
         last_error: standing.last_error.as_ref().map(FailureView::from),
+        at_work: None,
     })
 }
 

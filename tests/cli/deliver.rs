@@ -88,6 +88,8 @@ fn p7_what_was_mended_is_not_told_as_news() {
     let told = bench.line("status app -o json").exits(0).json();
     assert!(told[0]["last_error"].is_null(), "{told}");
     assert_eq!(told[0]["health"], "waiting");
+    let told = bench.line("status").exits(0).stdout;
+    assert!(told.contains("`keywheel rotate app` goes on"), "{told}");
     assert!(bench.mutations().is_empty());
     bench.line("rotate app").exits(0);
     assert_eq!(bench.mutations().len(), 1);
