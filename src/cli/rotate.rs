@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::rotation_view::{RotationView, rotation_view};
 use super::view;
 use crate::connection::ConnectionName;
-use crate::journal::{Journal, Rotation};
+use crate::journal::{Journal, Rotation, State};
 use crate::rotation::advance::{Engine, Order, Stop, forecast_order};
 use crate::rotation::forecast::Change;
 use crate::rotation::plan::Ask;
@@ -62,6 +62,9 @@ pub(super) async fn run(
             "there are no connections"
         });
         return Ok(Exit::Done);
+    }
+    if is_by_name(&args) {
+        tell_overlaps(output, &chosen, now);
     }
     let progress = Arc::new(Progress::new(chosen.len()));
     let engine = Arc::new(context.engine(progress.clone()).await?);
@@ -169,6 +172,31 @@ async fn rotate_all(
         }
     }
     outcomes
+}
+
+/// Each rotation by name that does not go on with one makes a secret more.
+fn tell_overlaps(output: Output, chosen: &[Journal], now: DateTime<Utc>) {
+    for journal in chosen.iter().filter(|it| it.unpromoted().is_none()) {
+        let overlaps =
+            |rotation: &&Rotation| matches!(rotation.state.effective(), State::Overlapping { .. });
+        if let Some(rotation) = journal.rotations.iter().rfind(overlaps) {
+            let age = (now - rotation.started_at).num_seconds().max(0);
+            output.note(&format!(
+                "{}: the rotation from {} ago still overlaps; this adds another secret",
+                journal.name(),
+                ago(age)
+            ));
+        }
+    }
+}
+
+fn ago(seconds: i64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// Only a rotation that was asked for by name needs no destination.
