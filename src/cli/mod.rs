@@ -10,6 +10,7 @@
 //! | `table` | tables that fit their terminal |
 //! | `view` | a connection as `show`, `list` and `status` print it |
 //! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
+//! | `holdings` | whether destinations hold the current secret |
 //! | `secret_input` | a client secret from a file, standard input or a prompt |
 //! | `prompt` | a prompt that does not show what is typed |
 //! | `progress` | what a person sees while a rotation goes on |
@@ -24,6 +25,7 @@ mod deliver;
 mod demo;
 mod exit;
 mod history;
+mod holdings;
 mod init;
 pub mod log;
 mod master_key;
