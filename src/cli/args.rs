@@ -52,6 +52,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The settings file
     #[arg(long, global = true, env = "KEYWHEEL_CONFIG", value_name = "FILE", default_value = DEFAULT_CONFIG)]

@@ -67,7 +67,7 @@ pub async fn run(line: Vec<OsString>) -> Exit {
                 complaint.exit
             })
         }
-        Err(error) => usage(&without_secrets(error), &line),
+        Err(error) => usage(&with_hint(without_secrets(error)), &line),
     }
 }
 
@@ -116,6 +116,24 @@ fn without_secrets(mut error: clap::Error) -> clap::Error {
             error.insert(ContextKind::Suggested, ContextValue::None);
         }
     }
+    error
+}
+
+/// What people type for `connection list` and `connection show`.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let meant = match given.as_str() {
+        "list" | "ls" | "connections" => "connection list",
+        "show" => "connection show NAME",
+        "add" | "edit" | "remove" | "pause" | "resume" | "restore" | "export" => {
+            &format!("connection {given}")
+        }
+        _ => return error,
+    };
+    let meant = ContextValue::Strings(vec![meant.to_owned()]);
+    error.insert(ContextKind::SuggestedSubcommand, meant);
     error
 }
 

@@ -68,6 +68,15 @@ pub(super) async fn run(
     }
     let progress = Arc::new(Progress::new(chosen.len()));
     let engine = Arc::new(context.engine(progress.clone()).await?);
+    if is_by_name(&args) {
+        let names: Vec<&str> = chosen.iter().map(|it| it.name().as_str()).collect();
+        let verification = context.settings.verification;
+        let proofs = verification.spacing.0 * verification.successes;
+        progress.begins(
+            &format!("rotating {}", names.join(", ")),
+            &format!("{} s", proofs.as_secs() + 5),
+        );
+    }
     let outcomes = rotate_all(&engine, &args, chosen, &progress).await;
     let exit = outcomes
         .iter()

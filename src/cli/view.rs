@@ -148,6 +148,16 @@ pub struct DestinationView {
     pub last_error: Option<FailureView>,
 }
 
+impl DestinationView {
+    /// Its state as people are told it.
+    pub fn in_words(&self) -> &'static str {
+        match self.state {
+            "unknown" => "nothing delivered yet",
+            state => state,
+        }
+    }
+}
+
 /// What went wrong.
 #[derive(Debug, Clone, Serialize)]
 pub struct FailureView {

@@ -23,3 +23,4 @@ mod schedule;
 mod secret;
 mod status;
 mod terminal;
+mod wording;

@@ -285,7 +285,8 @@ fn no_table_breaks_a_key_id_a_time_or_a_word() {
         ("connection show app", &keys),
     ] {
         let words: Vec<&str> = line.split(' ').collect();
-        let piped = bench.line(line).exits(0).stdout;
+        let piped = bench.line(line).exits(0);
+        let piped = piped.stdout + &piped.stderr;
         for columns in [40, 60, 80, 120] {
             let (code, screen) = Terminal::of_width(&bench, &words, columns).ends();
             assert_eq!(code, 0, "{screen}");

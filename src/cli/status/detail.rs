@@ -126,7 +126,7 @@ fn destinations(view: &ConnectionView) -> Option<String> {
         table.add_row([
             destination.name.clone(),
             destination.kind.to_owned(),
-            destination.state.to_owned(),
+            destination.in_words().to_owned(),
             destination.attempts.to_string(),
             instant_or(destination.next_attempt_at, "-"),
         ]);
