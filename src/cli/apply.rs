@@ -317,7 +317,7 @@ async fn adopted(
 }
 
 fn rows(views: &[ItemView]) -> String {
-    let mut table = table(&["connection", "result", "changes"]);
+    let mut table = table(&["connection", "result", "changes"]).wrapping("changes");
     for view in views {
         let result = if view.dry_run && view.result != "unchanged" {
             format!("would be {}", view.result)

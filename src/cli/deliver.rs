@@ -113,8 +113,16 @@ async fn conclude(
     if *stop == Stop::Busy {
         return Err(busy(name).remedy("nothing was changed; try again in a moment"));
     }
-    let journal = engine.journal(name).await?;
-    let rotation = engine.store.latest_rotation(journal.id).await?;
+    let (journal, over) = view::as_it_is(engine.journal(name).await?).await;
+    let ended = engine.store.latest_rotation(journal.id).await?;
+    let rotation = journal.rotations.iter().find(|it| {
+        let latest = ended.as_ref();
+        latest.is_some_and(|latest| latest.id == it.id)
+    });
+    let rotation = rotation.cloned().or(ended);
+    if let Some(over) = over {
+        context.output.note(&over);
+    }
     let result = rotation_view(&journal, rotation.as_ref());
     let connection = view::view(&context.settings, &journal, context.clock.now())?;
     context.output.data(&result, || about(&connection));

@@ -143,10 +143,15 @@ impl From<StoreFault> for Complaint {
             StoreFault::Busy => ("store-busy", Exit::Failed),
             _ => ("store", Exit::Failed),
         };
+        let remedy = matches!(fault, StoreFault::Io { .. }).then(|| {
+            "mend that (free space, or let it be written), then run the same command: what was \
+             made is safe"
+                .to_owned()
+        });
         Self {
             code: code.into(),
             message: fault.to_string(),
-            remedy: None,
+            remedy,
             exit,
         }
     }

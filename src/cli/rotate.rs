@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::rotation_view::{RotationView, rotation_view};
 use super::view;
 use crate::connection::ConnectionName;
-use crate::journal::{Journal, Rotation};
+use crate::journal::{Journal, Rotation, State};
 use crate::rotation::advance::{Engine, Order, Stop, forecast_order};
 use crate::rotation::forecast::Change;
 use crate::rotation::plan::Ask;
@@ -63,8 +63,20 @@ pub(super) async fn run(
         });
         return Ok(Exit::Done);
     }
+    if is_by_name(&args) {
+        tell_overlaps(output, &chosen, now);
+    }
     let progress = Arc::new(Progress::new(chosen.len()));
     let engine = Arc::new(context.engine(progress.clone()).await?);
+    if is_by_name(&args) {
+        let names: Vec<&str> = chosen.iter().map(|it| it.name().as_str()).collect();
+        let verification = context.settings.verification;
+        let proofs = verification.spacing.0 * verification.successes;
+        progress.begins(
+            &format!("rotating {}", names.join(", ")),
+            &format!("{} s", proofs.as_secs() + 5),
+        );
+    }
     let outcomes = rotate_all(&engine, &args, chosen, &progress).await;
     let exit = outcomes
         .iter()
@@ -169,6 +181,31 @@ async fn rotate_all(
         }
     }
     outcomes
+}
+
+/// Each rotation by name that does not go on with one makes a secret more.
+fn tell_overlaps(output: Output, chosen: &[Journal], now: DateTime<Utc>) {
+    for journal in chosen.iter().filter(|it| it.unpromoted().is_none()) {
+        let overlaps =
+            |rotation: &&Rotation| matches!(rotation.state.effective(), State::Overlapping { .. });
+        if let Some(rotation) = journal.rotations.iter().rfind(overlaps) {
+            let age = (now - rotation.started_at).num_seconds().max(0);
+            output.note(&format!(
+                "{}: the rotation from {} ago still overlaps; this adds another secret",
+                journal.name(),
+                ago(age)
+            ));
+        }
+    }
+}
+
+fn ago(seconds: i64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// Only a rotation that was asked for by name needs no destination.
@@ -316,7 +353,7 @@ fn dry_run(
 }
 
 fn foretold(forecasts: &[Forecast]) -> String {
-    let mut table = table(&["connection", "would"]);
+    let mut table = table(&["connection", "would"]).wrapping("would");
     for forecast in forecasts {
         let name = forecast.connection.to_string();
         for step in &forecast.steps {
@@ -337,13 +374,20 @@ fn foretold(forecasts: &[Forecast]) -> String {
 }
 
 fn lines(views: &[&RotationView]) -> String {
+    // One alone is told whole, as a block where it is too wide.
+    let spared: &[&str] = if views.len() > 1 {
+        &["old key id"]
+    } else {
+        &[]
+    };
     let mut table = table(&[
         "connection",
         "state",
         "new key id",
         "old key id",
         "revoke at",
-    ]);
+    ])
+    .sparing(spared);
     for view in views {
         table.add_row([
             view.connection.to_string(),

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::exit::{Complaint, Exit};
-use super::output::seconds;
+use super::output::{instant, seconds};
 use crate::connection::{ConnectionName, time_of_day};
+use crate::destination;
 use crate::entra::{ClientId, KeyId, ObjectId, TenantId};
-use crate::journal::{Delivery, Failure, Journal, Origin, Role};
+use crate::journal::{Delivery, Failure, Journal, Origin, Retry, Role, State};
 use crate::rotation::plan::Terms;
 use crate::rotation::standing::{Health, is_blocked, open_retries, standing};
 use crate::settings::Settings;
@@ -65,6 +66,9 @@ pub struct ConnectionView {
     pub destinations: Vec<DestinationView>,
     /// The newest failure that is not over.
     pub last_error: Option<FailureView>,
+    /// What people are told of the next action where more is known of it.
+    #[serde(skip)]
+    pub at_work: Option<String>,
 }
 
 impl ConnectionView {
@@ -142,6 +146,16 @@ pub struct DestinationView {
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// Why it did not take the secret.
     pub last_error: Option<FailureView>,
+}
+
+impl DestinationView {
+    /// Its state as people are told it.
+    pub fn in_words(&self) -> &'static str {
+        match self.state {
+            "unknown" => "nothing delivered yet",
+            state => state,
+        }
+    }
 }
 
 /// What went wrong.
@@ -226,6 +240,7 @@ pub fn view(
         }),
         destinations: destinations(journal),
         last_error: standing.last_error.as_ref().map(FailureView::from),
+        at_work: None,
     })
 }
 
@@ -236,7 +251,7 @@ fn previous(journal: &Journal) -> Vec<PreviousView> {
             .iter()
             .find(|r| r.state.old_key() == Some(key_id));
         match retiring.map(|rotation| rotation.state.effective()) {
-            Some(crate::journal::State::Overlapping { revoke_at, .. }) => *revoke_at,
+            Some(State::Overlapping { revoke_at, .. }) => *revoke_at,
             _ => None,
         }
     };
@@ -283,6 +298,38 @@ fn delivery_state(delivery: Option<&Delivery>) -> &'static str {
         Some(delivery) if delivery.wants > 0 => "pending",
         _ => "unknown",
     }
+}
+
+/// The journal without a failure that is over: a rotation that was blocked by destinations which by
+/// now can be written. With it what is over, in words.
+pub async fn as_it_is(mut journal: Journal) -> (Journal, Option<String>) {
+    let Some(id) = journal.unpromoted().map(|rotation| rotation.id) else {
+        return (journal, None);
+    };
+    let name = journal.name().clone();
+    let Some(rotation) = journal.rotations.iter_mut().find(|it| it.id == id) else {
+        return (journal, None);
+    };
+    let failure = match &rotation.retry.last {
+        Some(failure) if destination::is_code(&failure.code) => failure,
+        _ => return (journal, None),
+    };
+    for spec in &journal.declared.destinations {
+        if spec.required() && !destination::obstacles(spec).await.is_empty() {
+            return (journal, None);
+        }
+    }
+    let over = format!(
+        "{name}: {}: it was so at {}, and is mended; `keywheel rotate {name}` goes on with its \
+         rotation",
+        failure.message,
+        instant(failure.at)
+    );
+    rotation.retry = Retry::default();
+    if let State::Blocked { interrupted, .. } = &rotation.state {
+        rotation.state = interrupted.as_ref().clone();
+    }
+    (journal, Some(over))
 }
 
 /// How a run that worked on this connection ended for it.

@@ -2,7 +2,7 @@
 
 use super::super::context::Context;
 use super::super::exit::{Complaint, Exit};
-use super::super::output::{instant_or, table};
+use super::super::output::{instant, instant_or, table};
 use super::super::view::{ConnectionView, FailureView, view};
 use crate::connection::ConnectionName;
 use crate::text::harmless;
@@ -57,7 +57,8 @@ fn rows(views: &[ConnectionView]) -> String {
         "expires",
         "next rotation",
         "problem",
-    ]);
+    ])
+    .sparing(&["hint", "state", "next rotation"]);
     for view in views {
         let current = view.current.as_ref();
         let problem = view.last_error.as_ref();
@@ -114,10 +115,13 @@ pub(super) fn lines(view: &ConnectionView) -> String {
         None => lines.add("current", "none".into()),
     }
     for previous in &view.previous {
-        let revoked = instant_or(previous.revoke_at, "with the next rotation or later");
+        let revoked = previous.revoke_at.map_or_else(
+            || "with the next rotation or later".to_owned(),
+            |at| format!("at {}", instant(at)),
+        );
         lines.add(
             "previous",
-            format!("{}, revoked {revoked}", previous.key_id),
+            format!("{}, to be revoked {revoked}", previous.key_id),
         );
     }
     lines.add(
@@ -155,7 +159,7 @@ fn destinations(view: &ConnectionView, lines: &mut Lines) {
                 "{} ({}), {}{}",
                 destination.name,
                 destination.kind,
-                destination.state,
+                destination.in_words(),
                 problem.unwrap_or_default()
             ),
         );
