@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::promote::nothing_follows;
 use super::super::{Engine, Order, Pass, Stop};
 use super::proof::Proof;
 use super::refused;
@@ -120,6 +121,7 @@ impl Pass<'_> {
         let generation = current.generation + 1;
         let (old, new) = (current.key_id, previous.key_id);
         let mut changes = self.want_everywhere(journal, generation);
+        changes.extend(nothing_follows(journal));
         changes.extend([
             self.due_with(journal, &terms, &previous),
             Change::Secret(Secret {
