@@ -111,6 +111,7 @@ fn idle() -> Journal {
         anchor: date("2026-03-01"),
         due_at: utc("2026-03-31T08:00:00Z"),
         next_action_at: None,
+        planned_at: None,
         mutated_at: Some(utc("2026-03-01T09:00:00Z")),
         secrets: (0..=3).map(secret).collect(),
         rotations: Vec::new(),
@@ -141,6 +142,7 @@ fn secret(n: u32) -> Secret {
         starts_at: Some(utc("2026-03-01T09:00:00Z")),
         expires_at: Some(utc("2026-05-07T09:00:00Z")),
         attempt: None,
+        refused: None,
     }
 }
 

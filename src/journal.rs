@@ -32,6 +32,8 @@ pub struct Journal {
     pub due_at: DateTime<Utc>,
     /// When `advance` has something to do next; `None`: never by itself.
     pub next_action_at: Option<DateTime<Utc>>,
+    /// When that was written, by the host's clock; `None`: before this was kept.
+    pub planned_at: Option<DateTime<Utc>>,
     /// When an `add` or `remove` last went to this application.
     pub mutated_at: Option<DateTime<Utc>>,
     /// Every secret that is or was ours and is not known to be gone.
@@ -107,6 +109,9 @@ pub struct Secret {
     pub expires_at: Option<DateTime<Utc>>,
     /// The attempt that made it; `None`: it was adopted.
     pub attempt: Option<AttemptName>,
+    /// Why it no longer signs in, where another one was signed in with instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Failure>,
 }
 
 /// What a secret is to the consumers.

@@ -142,6 +142,11 @@ pub fn start_at(
     }
 }
 
+/// The latest that [`due_at`] ever says for a secret of this life.
+pub fn latest_due(rule: &Rule, life: Life) -> DateTime<Utc> {
+    life.guard(rule.renew_before).max(life.last_days())
+}
+
 /// Whether a secret is in its last three days, in which windows, blackouts and backoff yield.
 pub fn urgent(now: DateTime<Utc>, expires_at: DateTime<Utc>) -> bool {
     now >= earlier(expires_at, delta(LAST_DAYS))

@@ -64,12 +64,25 @@ pub struct ConnectionView {
     pub destinations: Vec<DestinationView>,
     /// The newest failure that is not over.
     pub last_error: Option<FailureView>,
+    /// What people are told of the next action where more is known of it.
+    #[serde(skip)]
+    pub at_work: Option<String>,
     /// When the current secret was made; `None`: it was adopted. For metrics alone.
     #[serde(skip)]
     pub rotated_at: Option<DateTime<Utc>>,
     /// How many secrets are to go and have not gone. For metrics alone.
     #[serde(skip)]
     pub removals: usize,
+}
+
+impl ConnectionView {
+    /// What is said where `safe_until` has no date.
+    pub fn without_end(&self) -> &'static str {
+        match &self.current {
+            Some(current) if !current.checked => current.without_date(),
+            _ => "no end",
+        }
+    }
 }
 
 /// The current secret.
@@ -79,9 +92,23 @@ pub struct CurrentView {
     pub key_id: KeyId,
     /// Its first three characters.
     pub hint: String,
-    /// Null: never.
+    /// Null: never, or not known yet.
     #[serde(serialize_with = "seconds::option::serialize")]
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether Entra has been asked about it.
+    #[serde(skip)]
+    pub checked: bool,
+}
+
+impl CurrentView {
+    /// What is said where there is no date.
+    pub fn without_date(&self) -> &'static str {
+        if self.checked {
+            "never"
+        } else {
+            "unknown until it is checked"
+        }
+    }
 }
 
 /// A previous secret.
@@ -123,6 +150,16 @@ pub struct DestinationView {
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// Why it did not take the secret.
     pub last_error: Option<FailureView>,
+}
+
+impl DestinationView {
+    /// Its state as people are told it.
+    pub fn in_words(&self) -> &'static str {
+        match self.state {
+            "unknown" => "nothing delivered yet",
+            state => state,
+        }
+    }
 }
 
 /// What went wrong.
@@ -196,6 +233,7 @@ pub fn view(
             key_id: secret.key_id,
             hint: secret.hint.clone(),
             expires_at: secret.expires_at,
+            checked: secret.origin != Origin::Unchecked,
         }),
         previous: previous(journal),
         next_rotation_at: journal.due_at,
@@ -208,6 +246,7 @@ pub fn view(
         }),
         destinations: destinations(journal),
         last_error: standing.last_error.as_ref().map(FailureView::from),
+        at_work: None,
         rotated_at: journal
             .current()
             .filter(|secret| secret.origin == Origin::Minted)

@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use chrono::{TimeDelta, Utc};
 use keywheel::sandbox::{NewApplication, Options, Sandbox};
@@ -26,15 +27,26 @@ fn blocks(heading: &str) -> Vec<String> {
         .collect()
 }
 
-fn sh(folder: &Path, script: &str, ids: &[(&str, String)]) -> Output {
+/// Runs a block of the README. What a prompt would ask for is on standard input.
+fn sh(folder: &Path, script: &str, ids: &[(&str, String)], typed: &str) -> Output {
     let bin = Path::new(env!("CARGO_BIN_EXE_keywheel")).parent().unwrap();
-    Command::new("sh")
+    let mut child = Command::new("sh")
         .args(["-euc", script])
         .current_dir(folder)
         .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
         .envs(ids.iter().cloned())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
         .unwrap()
+        .write_all(typed.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap()
 }
 
 #[test]
@@ -77,9 +89,6 @@ async fn a_first_rotation_goes_as_the_readme_says() {
     let config = folder.path().join("keywheel.toml");
     fs::write(&config, settings).unwrap();
     fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
-    let pasted = folder.path().join("pasted.secret");
-    fs::write(&pasted, app.keys[0].value.expose_secret()).unwrap();
-    fs::set_permissions(&pasted, fs::Permissions::from_mode(0o600)).unwrap();
     let ids = [
         ("TENANT_ID", tenant.to_string()),
         ("CLIENT_ID", app.client_id.to_string()),
@@ -93,8 +102,8 @@ async fn a_first_rotation_goes_as_the_readme_says() {
             "connection add billing --cloud lab",
         );
         let folder = folder.path().to_owned();
-        let ids = ids.clone();
-        let ran = tokio::task::spawn_blocking(move || sh(&folder, &script, &ids))
+        let (ids, typed) = (ids.clone(), app.keys[0].value.expose_secret().to_owned());
+        let ran = tokio::task::spawn_blocking(move || sh(&folder, &script, &ids, &typed))
             .await
             .unwrap();
         assert!(
@@ -108,4 +117,46 @@ async fn a_first_rotation_goes_as_the_readme_says() {
     assert_eq!(left.len(), 1, "the old secret was revoked");
     let held = fs::read_to_string(folder.path().join("billing.secret")).unwrap();
     assert_eq!(left[0].value.expose_secret(), held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process runs on the host's clock"
+)]
+async fn against_the_sandbox_it_goes_as_the_readme_says() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let tenant = sandbox.add_tenant("Contoso");
+    let end = Utc::now() + TimeDelta::days(30);
+    let app = sandbox.add_application(NewApplication::rotating_itself(tenant, "trial", end));
+    let folder = tempfile::tempdir().unwrap();
+    let steps = blocks("Against the sandbox first");
+    assert_eq!(steps.len(), 1);
+    assert!(steps[0].contains("http://127.0.0.1:8765"));
+    // Proofs are seconds apart in earnest.
+    let script = steps[0]
+        .replace("http://127.0.0.1:8765", &sandbox.url())
+        .replace(
+            "keywheel connection add",
+            "printf '[verification]\\nspacing = \"0s\"\\n' >> keywheel.toml; keywheel connection add",
+        );
+    let ids = [
+        ("TENANT_ID", tenant.to_string()),
+        ("CLIENT_ID", app.client_id.to_string()),
+    ];
+    let path = folder.path().to_owned();
+    let typed = app.keys[0].value.expose_secret().to_owned();
+    let ran = tokio::task::spawn_blocking(move || sh(&path, &script, &ids, &typed))
+        .await
+        .unwrap();
+    let (told, complained) = (
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr),
+    );
+    assert!(ran.status.success(), "{told}{complained}");
+    assert!(told.contains("trial: waiting, overlapping"), "{told}");
+    let held = fs::read_to_string(folder.path().join("trial.secret")).unwrap();
+    let keys = sandbox.keys(app.client_id);
+    assert_eq!(keys.len(), 2);
+    assert!(keys.iter().any(|key| key.value.expose_secret() == held));
 }

@@ -152,6 +152,7 @@ impl World {
             next_rotation_at: None,
             rotate_now: false,
             check: true,
+            take_over: false,
         }
     }
 

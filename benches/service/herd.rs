@@ -160,6 +160,7 @@ async fn adopt_all(
                 key_id: None,
                 next_rotation_at: None,
                 rotate_now: false,
+                take_over: false,
                 check: true,
             };
             let engine = Arc::clone(&engine);

@@ -296,6 +296,7 @@ async fn adopted(
 ) -> Result<Exit, Complaint> {
     let name = declaration.declared.name.clone();
     let rotate_now = declaration.rotate_now;
+    let take_over = declaration.take_over;
     let adopted = engine
         .adopt(Candidate {
             declared: declaration.declared,
@@ -304,6 +305,7 @@ async fn adopted(
             next_rotation_at: declaration.next_rotation_at,
             rotate_now,
             check: true,
+            take_over,
         })
         .await?;
     add::tell(output, &name, &adopted);
@@ -315,7 +317,7 @@ async fn adopted(
 }
 
 fn rows(views: &[ItemView]) -> String {
-    let mut table = table(&["connection", "result", "changes"]);
+    let mut table = table(&["connection", "result", "changes"]).wrapping("changes");
     for view in views {
         let result = if view.dry_run && view.result != "unchanged" {
             format!("would be {}", view.result)

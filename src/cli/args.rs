@@ -31,8 +31,7 @@ Examples:
 
 Exit codes:
   0 done, nothing to do, or in overlap   1 failed   2 usage or settings
-  3 a retry is scheduled   4 the report's --fail-on was reached
-  5 another process is rotating it   6 a person must act";
+  3 a retry is scheduled   5 another process is rotating it   6 a person must act";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -62,6 +61,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The settings file
     #[arg(long, global = true, env = "KEYWHEEL_CONFIG", value_name = "FILE", default_value = DEFAULT_CONFIG)]

@@ -18,7 +18,15 @@ pub(super) async fn run(
     command: ConnectionCommand,
     output: Output,
 ) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
+    let looks = matches!(
+        command,
+        ConnectionCommand::List | ConnectionCommand::Show(_) | ConnectionCommand::Export { .. }
+    );
+    let context = if looks {
+        Context::open_to_look(&global.config, output)?
+    } else {
+        Context::open(&global.config, output)?
+    };
     match command {
         ConnectionCommand::Add(args) => add::run(&context, *args).await,
         ConnectionCommand::List => list::run(&context).await,

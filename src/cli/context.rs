@@ -13,7 +13,7 @@ use crate::rotation::advance::{Engine, Tokens};
 use crate::rotation::observe::Observer;
 use crate::rotation::stopping::Stopping;
 use crate::settings::{CloudSpec, Settings};
-use crate::store::{Keys, SqliteStore, Store};
+use crate::store::{Keys, SqliteStore, Store, StoreFault};
 use crate::wording::did_you_mean;
 
 /// Where the settings are when nobody says.
@@ -37,6 +37,27 @@ impl Context {
     pub fn open(config: &Path, output: Output) -> Result<Self, Complaint> {
         let settings = load_settings(config)?;
         let store = SqliteStore::open(&settings.store_path)?;
+        Ok(Self {
+            settings: Arc::new(settings),
+            store: Arc::new(store),
+            clock: Arc::new(SystemClock),
+            output,
+        })
+    }
+
+    /// The same for a command that only looks: it answers from a store that can't be written, too.
+    pub fn open_to_look(config: &Path, output: Output) -> Result<Self, Complaint> {
+        let settings = load_settings(config)?;
+        let store = match SqliteStore::open(&settings.store_path) {
+            Err(fault @ StoreFault::Io { .. }) => {
+                let Ok(store) = SqliteStore::open_to_look(&settings.store_path) else {
+                    return Err(fault.into());
+                };
+                output.warn(&fault.into());
+                store
+            }
+            opened => opened?,
+        };
         Ok(Self {
             settings: Arc::new(settings),
             store: Arc::new(store),

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::exit::{Complaint, Exit};
 use super::output::{Form, Output, instant};
 use super::progress::Progress;
-use super::rotate::{PATIENCE, busy};
+use super::rotate::{PATIENCE, busy, homeless};
 use super::rotation_view::rotation_view;
 use super::view::{self, ConnectionView, DestinationView};
 use crate::connection::{ConnectionName, DestinationSpec};
@@ -24,6 +24,9 @@ pub(super) async fn run(
     let journal = context.connection(&args.name).await?;
     if let Some(to) = &args.to {
         declared(&journal, to)?;
+    }
+    if journal.declared.destinations.is_empty() {
+        return nowhere(&context, &journal);
     }
     let engine = context.engine(Arc::new(Progress::new(1))).await?;
     let stop = engine
@@ -67,6 +70,19 @@ pub(super) async fn rollback(
     conclude(&context, &engine, &args.name, &stop, about).await
 }
 
+/// There is nothing to hand out to: as it should be where consumers ask themselves.
+fn nowhere(context: &Context, journal: &Journal) -> Result<Exit, Complaint> {
+    if !journal.declared.pull {
+        return Err(homeless());
+    }
+    let result = rotation_view(journal, None);
+    context
+        .output
+        .note("nothing to do: consumers ask `keywheel secret`");
+    context.output.data(&result, String::new);
+    Ok(Exit::Done)
+}
+
 /// A destination that the connection has, or the nearest name.
 fn declared(journal: &Journal, to: &str) -> Result<(), Complaint> {
     let names = || {
@@ -97,8 +113,16 @@ async fn conclude(
     if *stop == Stop::Busy {
         return Err(busy(name).remedy("nothing was changed; try again in a moment"));
     }
-    let journal = engine.journal(name).await?;
-    let rotation = engine.store.latest_rotation(journal.id).await?;
+    let (journal, over) = view::as_it_is(engine.journal(name).await?).await;
+    let ended = engine.store.latest_rotation(journal.id).await?;
+    let rotation = journal.rotations.iter().find(|it| {
+        let latest = ended.as_ref();
+        latest.is_some_and(|latest| latest.id == it.id)
+    });
+    let rotation = rotation.cloned().or(ended);
+    if let Some(over) = over {
+        context.output.note(&over);
+    }
     let result = rotation_view(&journal, rotation.as_ref());
     let connection = view::view(&context.settings, &journal, context.clock.now())?;
     context.output.data(&result, || about(&connection));

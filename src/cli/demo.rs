@@ -76,13 +76,26 @@ pub(super) async fn run(_args: args::Demo, output: Output) -> Result<Exit, Compl
             "  {name}: it signs in, its Key ID is on the application, it is ours"
         ));
     }
-    output.note("\nRotating all three (portal's first answer is lost; crm's replicas lag):");
+    output.note(
+        "\nRotating all three:\n  \
+         billing: everything goes well, and the old secret works on for seven days\n  \
+         crm: its replicas lag, so that the new secret is proved until all of them know it; it \
+         has no overlap, and the old secret is removed at once\n  \
+         portal: the answer of the call that adds the secret is lost; what it made is found by \
+         its name and removed, and another one is added\n",
+    );
     let (first, second, third) = tokio::join!(
         rotate(&engine, "billing"),
         rotate(&engine, "crm"),
         rotate(&engine, "portal")
     );
     let exit = first?.or(second?).or(third?);
+    output.note(
+        "\nWhat came of it:\n  \
+         billing: two secrets work, the file has the new one\n  \
+         crm: only the new secret is left, for it has no overlap\n  \
+         portal: two secrets work, and none is left whose value nobody holds",
+    );
     output.note("\nHow things stand:");
     status::run(&global, args::Status { name: None }, output).await?;
     output.note("\nNext: README.md, \"A first rotation in a real tenant\".");
@@ -179,6 +192,7 @@ async fn adopt(
         next_rotation_at: None,
         rotate_now: false,
         check: true,
+        take_over: false,
     };
     engine.adopt(candidate).await?;
     Ok(())

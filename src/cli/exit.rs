@@ -143,10 +143,15 @@ impl From<StoreFault> for Complaint {
             StoreFault::Busy => ("store-busy", Exit::Failed),
             _ => ("store", Exit::Failed),
         };
+        let remedy = matches!(fault, StoreFault::Io { .. }).then(|| {
+            "mend that (free space, or let it be written), then run the same command: what was \
+             made is safe"
+                .to_owned()
+        });
         Self {
             code: code.into(),
             message: fault.to_string(),
-            remedy: None,
+            remedy,
             exit,
         }
     }
@@ -180,6 +185,16 @@ impl From<AdvanceFault> for Complaint {
             AdvanceFault::Unknown { .. } => Self::usage("no-such-connection", fault.to_string()),
             AdvanceFault::Settings { .. } => Self::usage("settings", fault.to_string()),
             AdvanceFault::NotKept { .. } => Self::failed("not-kept", fault.to_string()),
+            AdvanceFault::NotYet {
+                code,
+                ref message,
+                remedy,
+            } => Self {
+                code: code.into(),
+                message: message.clone(),
+                remedy: Some(remedy.into()),
+                exit: Exit::RetryScheduled,
+            },
             AdvanceFault::Refused {
                 code,
                 ref message,

@@ -47,7 +47,7 @@ pub(super) async fn run(
             ),
         ));
     }
-    let context = Context::open(&global.config, output)?;
+    let context = Context::open_to_look(&global.config, output)?;
     if args.verify {
         return verify(&context, args.head).await;
     }
@@ -68,7 +68,7 @@ pub(super) async fn run(
         output.note("nothing is recorded");
     }
     let views: Vec<EventView> = events.into_iter().map(EventView::from).collect();
-    output.data(&views, || lines(&views));
+    output.data(&views, || lines(&views, args.name.is_some()));
     Ok(Exit::Done)
 }
 
@@ -135,7 +135,7 @@ impl From<Event> for EventView {
     }
 }
 
-fn lines(views: &[EventView]) -> String {
+fn lines(views: &[EventView], of_one: bool) -> String {
     if views.is_empty() {
         return String::new();
     }
@@ -147,7 +147,12 @@ fn lines(views: &[EventView]) -> String {
         "key id",
         "rotation",
         "result",
-    ]);
+    ])
+    .sparing(if of_one {
+        &["rotation", "connection", "who"]
+    } else {
+        &["rotation", "who"]
+    });
     for view in views {
         table.add_row([
             instant(view.at),

@@ -6,9 +6,11 @@
 //! | `context` | the settings, the store and the engine that a command starts with |
 //! | `confirm` | what is asked before something is removed |
 //! | `exit` | exit codes and complaints |
-//! | `output` | tables, JSON and colour |
+//! | `output` | JSON, colour and times |
+//! | `table` | tables that fit their terminal |
 //! | `view` | a connection as `show`, `list` and `status` print it |
 //! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
+//! | `holdings` | whether destinations hold the current secret |
 //! | `secret_input` | a client secret from a file, standard input or a prompt |
 //! | `prompt` | a prompt that does not show what is typed |
 //! | `progress` | what a person sees while a rotation goes on |
@@ -24,6 +26,7 @@ mod deliver;
 mod demo;
 mod exit;
 mod history;
+mod holdings;
 mod init;
 pub mod log;
 mod master_key;
@@ -42,6 +45,7 @@ mod secret;
 mod secret_input;
 mod shell;
 mod status;
+mod table;
 mod verify;
 mod view;
 
@@ -66,7 +70,7 @@ pub async fn run(line: Vec<OsString>) -> Exit {
                 complaint.exit
             })
         }
-        Err(error) => usage(&without_secrets(error), &line),
+        Err(error) => usage(&with_hint(without_secrets(error)), &line),
     }
 }
 
@@ -119,6 +123,24 @@ fn without_secrets(mut error: clap::Error) -> clap::Error {
             error.insert(ContextKind::Suggested, ContextValue::None);
         }
     }
+    error
+}
+
+/// What people type for `connection list` and `connection show`.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let meant = match given.as_str() {
+        "list" | "ls" | "connections" => "connection list",
+        "show" => "connection show NAME",
+        "add" | "edit" | "remove" | "pause" | "resume" | "restore" | "export" => {
+            &format!("connection {given}")
+        }
+        _ => return error,
+    };
+    let meant = ContextValue::Strings(vec![meant.to_owned()]);
+    error.insert(ContextKind::SuggestedSubcommand, meant);
     error
 }
 

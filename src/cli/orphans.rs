@@ -172,7 +172,7 @@ fn lines(found: &[Found]) -> String {
     if found.iter().all(|one| one.orphans.is_empty()) {
         return String::new();
     }
-    let mut table = table(&["connection", "key id", "made", "expires", "state"]);
+    let mut table = table(&["connection", "key id", "made", "expires", "state"]).sparing(&["made"]);
     for one in found {
         for orphan in &one.orphans {
             table.add_row([

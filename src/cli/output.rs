@@ -1,13 +1,13 @@
 //! Data on standard output, the rest on standard error; colour on a terminal only.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, Utc};
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::exit::Complaint;
+pub use super::table::{Table, table};
 
 pub use crate::clock::instant;
 
@@ -57,6 +57,11 @@ impl Output {
             }
             return;
         }
+        self.warn(complaint);
+    }
+
+    /// The same beside data that is printed all the same: on standard error alone.
+    pub fn warn(&self, complaint: &Complaint) {
         let red = style(AnsiColor::Red);
         let mut stderr = anstream::stderr();
         let _ = writeln!(stderr, "{red}error:{red:#} {}", complaint.message);
@@ -71,31 +76,9 @@ fn print(text: &str) {
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
-/// In fewer columns than these, a table's cells would be cut to single letters.
-const NARROWEST: u16 = 60;
-
 /// A colour in bold.
 pub fn style(colour: AnsiColor) -> Style {
     Style::new().bold().fg_color(Some(colour.into()))
-}
-
-/// A table of these columns that fits its terminal.
-pub fn table(columns: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(
-        columns
-            .iter()
-            .map(|column| column.to_uppercase())
-            .collect::<Vec<_>>(),
-    );
-    // Into a pipe each row is one line, for grep; so it is where the terminal does not tell its
-    // width, or is too narrow for any table.
-    let is_wide = table.width().is_some_and(|width| width >= NARROWEST);
-    if std::io::stdout().is_terminal() && is_wide {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    table
 }
 
 /// An instant that may be missing.

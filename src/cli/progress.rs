@@ -31,6 +31,13 @@ impl Progress {
         }
     }
 
+    /// Says at the start what takes long, where no step is shown.
+    pub fn begins(&self, what: &str, takes: &str) {
+        if !self.shown {
+            let _ = writeln!(anstream::stderr(), "{what}: takes about {takes}");
+        }
+    }
+
     /// One connection more has been dealt with.
     pub fn one_done(&self) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);

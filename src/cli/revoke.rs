@@ -67,10 +67,16 @@ pub(super) async fn run(
     if before.paused && !args.accept_outage {
         return Err(paused(&args.name));
     }
-    let engine = context.engine(Arc::new(Progress::new(1))).await?;
+    let progress = Arc::new(Progress::new(1));
+    let engine = context.engine(progress.clone()).await?;
     if let Some(question) = question(&before, &args) {
         confirm(global, output, &question)?;
     }
+    let window = context.settings.graph.absence_window.0.as_secs();
+    progress.begins(
+        &format!("revoking secrets of {}", args.name),
+        &format!("{} s", window + window / 2),
+    );
     // Before anything is removed: a replica that lags would list a secret of ours as somebody's,
     // and without its last secret the application can't be read at all.
     let foreign = match engine.foreign(&args.name).await {
@@ -237,7 +243,9 @@ fn lines(revocation: &Revocation) -> String {
 }
 
 fn strangers(foreign: &[Foreign]) -> String {
-    let mut table = table(&["key id", "hint", "name", "expires"]);
+    let mut table = table(&["key id", "hint", "name", "expires"])
+        .sparing(&["hint"])
+        .wrapping("name");
     for secret in foreign {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         table.add_row([

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::rotation_view::{RotationView, rotation_view};
 use super::view;
 use crate::connection::ConnectionName;
-use crate::journal::{Journal, Rotation};
+use crate::journal::{Journal, Rotation, State};
 use crate::rotation::advance::{Engine, Order, Stop, forecast_order};
 use crate::rotation::forecast::Change;
 use crate::rotation::plan::Ask;
@@ -63,8 +63,20 @@ pub(super) async fn run(
         });
         return Ok(Exit::Done);
     }
+    if is_by_name(&args) {
+        tell_overlaps(output, &chosen, now);
+    }
     let progress = Arc::new(Progress::new(chosen.len()));
     let engine = Arc::new(context.engine(progress.clone()).await?);
+    if is_by_name(&args) {
+        let names: Vec<&str> = chosen.iter().map(|it| it.name().as_str()).collect();
+        let verification = context.settings.verification;
+        let proofs = verification.spacing.0 * verification.successes;
+        progress.begins(
+            &format!("rotating {}", names.join(", ")),
+            &format!("{} s", proofs.as_secs() + 5),
+        );
+    }
     let outcomes = rotate_all(&engine, &args, chosen, &progress).await;
     let exit = outcomes
         .iter()
@@ -171,6 +183,31 @@ async fn rotate_all(
     outcomes
 }
 
+/// Each rotation by name that does not go on with one makes a secret more.
+fn tell_overlaps(output: Output, chosen: &[Journal], now: DateTime<Utc>) {
+    for journal in chosen.iter().filter(|it| it.unpromoted().is_none()) {
+        let overlaps =
+            |rotation: &&Rotation| matches!(rotation.state.effective(), State::Overlapping { .. });
+        if let Some(rotation) = journal.rotations.iter().rfind(overlaps) {
+            let age = (now - rotation.started_at).num_seconds().max(0);
+            output.note(&format!(
+                "{}: the rotation from {} ago still overlaps; this adds another secret",
+                journal.name(),
+                ago(age)
+            ));
+        }
+    }
+}
+
+fn ago(seconds: i64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
 /// Only a rotation that was asked for by name needs no destination.
 fn is_by_name(args: &args::Rotate) -> bool {
     !args.all && !args.due
@@ -197,8 +234,8 @@ fn refusal(
         return Some(paused(&declared.name));
     }
     let due = journal.due_at <= now || asked;
-    let homeless = declared.destinations.is_empty() && !declared.pull;
-    (homeless && due && !by_name).then(homeless_complaint)
+    let has_no_home = declared.destinations.is_empty() && !declared.pull;
+    (has_no_home && due && !by_name).then(homeless)
 }
 
 async fn rotate_one(engine: &Engine, journal: Journal, order: Order, by_name: bool) -> Outcome {
@@ -262,7 +299,8 @@ fn not_begun(name: &ConnectionName) -> Complaint {
     }
 }
 
-fn homeless_complaint() -> Complaint {
+/// Nothing says where a secret goes.
+pub(super) fn homeless() -> Complaint {
     let failure = no_destination(DateTime::UNIX_EPOCH);
     Complaint {
         code: failure.code,
@@ -315,7 +353,7 @@ fn dry_run(
 }
 
 fn foretold(forecasts: &[Forecast]) -> String {
-    let mut table = table(&["connection", "would"]);
+    let mut table = table(&["connection", "would"]).wrapping("would");
     for forecast in forecasts {
         let name = forecast.connection.to_string();
         for step in &forecast.steps {
@@ -336,13 +374,20 @@ fn foretold(forecasts: &[Forecast]) -> String {
 }
 
 fn lines(views: &[&RotationView]) -> String {
+    // One alone is told whole, as a block where it is too wide.
+    let spared: &[&str] = if views.len() > 1 {
+        &["old key id"]
+    } else {
+        &[]
+    };
     let mut table = table(&[
         "connection",
         "state",
         "new key id",
         "old key id",
         "revoke at",
-    ]);
+    ])
+    .sparing(spared);
     for view in views {
         table.add_row([
             view.connection.to_string(),

@@ -8,7 +8,7 @@ use crate::clock::seconds;
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
 use crate::journal::{Failure, Journal, Rotation, RotationId, State};
-use crate::rotation::standing::open_retries;
+use crate::rotation::standing::open_failures;
 
 /// The fields of `rotate` with `-o json`; none is renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,11 +62,7 @@ fn failure<'a>(journal: &'a Journal, rotation: Option<&'a Rotation>) -> Option<&
             matches!(state, State::Abandoning { .. } | State::Abandoned)
         })
         .and_then(|rotation| rotation.retry.last.as_ref());
-    given_up.or_else(|| {
-        open_retries(journal)
-            .filter_map(|retry| retry.last.as_ref())
-            .max_by_key(|failure| failure.at)
-    })
+    given_up.or_else(|| open_failures(journal).max_by_key(|failure| failure.at))
 }
 
 /// A failure as scripts get it: the remedy is part of the message.

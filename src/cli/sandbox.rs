@@ -25,7 +25,8 @@ pub(super) async fn run(args: args::Sandbox, output: Output) -> Result<Exit, Com
 
 /// What a person needs to adopt the applications.
 fn adopt(offer: &Offer) -> String {
-    let mut applications = table(&["client id", "key id", "secret", "permission"]);
+    let mut applications =
+        table(&["client id", "key id", "secret", "permission"]).sparing(&["permission"]);
     for offered in &offer.applications {
         applications.add_row([
             offered.client_id.to_string(),

@@ -15,6 +15,9 @@ use crate::connection::ConnectionName;
 use crate::rotation::timetable::Timetable;
 use crate::schedule::{self, Rule, Window};
 
+/// As the local time of a zone that is UTC ends.
+const UTC: [&str; 2] = ["[UTC]", "[Etc/UTC]"];
+
 /// The fields of `schedule` with `-o json`; none is renamed.
 #[derive(Debug, Serialize)]
 struct Slot {
@@ -77,7 +80,7 @@ async fn of_connections(
     args: &args::Schedule,
     output: Output,
 ) -> Result<Vec<Slot>, Complaint> {
-    let context = Context::open(&global.config, output)?;
+    let context = Context::open_to_look(&global.config, output)?;
     let journals = match &args.name {
         Some(name) => vec![context.connection(name).await?],
         None => context.store.journals().await?,
@@ -113,14 +116,22 @@ fn lines(slots: &[Slot]) -> String {
     if slots.is_empty() {
         return String::new();
     }
-    let mut table = table(&["connection", "at", "local"]);
+    // In UTC one time says it all.
+    let is_utc = |slot: &Slot| UTC.iter().any(|zone| slot.local.ends_with(zone));
+    let columns: &[&str] = if slots.iter().all(is_utc) {
+        &["connection", "at"]
+    } else {
+        &["connection", "at", "local"]
+    };
+    let mut table = table(columns);
+    if columns.len() > 2 {
+        table = table.sparing(&["at"]);
+    }
     for slot in slots {
         let name = slot.connection.as_ref();
-        table.add_row([
-            name.map_or_else(|| "-".to_owned(), ToString::to_string),
-            instant(slot.at),
-            slot.local.clone(),
-        ]);
+        let name = name.map_or_else(|| "-".to_owned(), ToString::to_string);
+        let cells = [name, instant(slot.at), slot.local.clone()];
+        table.add_row(cells.into_iter().take(columns.len()));
     }
     table.to_string()
 }

@@ -1,5 +1,6 @@
-//! `status`: how things stand. It needs no master key, and calls nobody.
+//! `status`: how things stand. It calls nobody, and answers without the master key.
 
+mod beside;
 mod detail;
 
 use anstyle::AnsiColor;
@@ -10,7 +11,7 @@ use super::args;
 use super::context::Context;
 use super::exit::{Complaint, Exit};
 use super::output::{Output, instant, instant_or, style, table};
-use super::view::{ConnectionView, view};
+use super::view::{ConnectionView, as_it_is, view};
 use crate::journal::Journal;
 use crate::rotation::standing::Health;
 
@@ -19,35 +20,46 @@ pub(super) async fn run(
     args: args::Status,
     output: Output,
 ) -> Result<Exit, Complaint> {
-    let context = Context::open(&global.config, output)?;
+    let context = Context::open_to_look(&global.config, output)?;
     let now = context.clock.now();
     if let Some(name) = &args.name {
-        let journal = context.connection(name).await?;
-        let one = view(&context.settings, &journal, now)?;
+        let (journal, over) = as_it_is(context.connection(name).await?).await;
+        over.into_iter().for_each(|over| output.note(&over));
+        let mut one = view(&context.settings, &journal, now)?;
+        one.at_work = beside::at_work(&context, &journal, &one, now).await;
         output.data(&[&one], || detail::lines(&one, &journal));
-        return Ok(Exit::Done);
+        return Ok(beside::master_key(&context).await);
     }
-    let journals = context.store.journals().await?;
-    let kept = journals.iter().filter(|it| it.removed_at.is_none());
-    let (views, exit) = views(&context, kept, now);
+    let mut kept = Vec::new();
+    for journal in context.store.journals().await? {
+        if journal.removed_at.is_none() {
+            let (journal, over) = as_it_is(journal).await;
+            over.into_iter().for_each(|over| output.note(&over));
+            kept.push(journal);
+        }
+    }
+    let (views, exit) = views(&context, &kept, now).await;
     if views.is_empty() && exit == Exit::Done {
         output.note("there are no connections; `keywheel connection add` adopts one");
     }
     output.data(&views, || lines(&views));
-    Ok(exit)
+    Ok(exit.or(beside::master_key(&context).await))
 }
 
 /// What one connection lacks in the settings hides no other one.
-fn views<'a>(
+async fn views(
     context: &Context,
-    journals: impl Iterator<Item = &'a Journal>,
+    journals: &[Journal],
     now: DateTime<Utc>,
 ) -> (Vec<ConnectionView>, Exit) {
     let mut views = Vec::new();
     let mut exit = Exit::Done;
     for journal in journals {
         match view(&context.settings, journal, now) {
-            Ok(one) => views.push(one),
+            Ok(mut one) => {
+                one.at_work = beside::at_work(context, journal, &one, now).await;
+                views.push(one);
+            }
             Err(complaint) => {
                 context
                     .output
@@ -63,13 +75,15 @@ fn lines(views: &[ConnectionView]) -> String {
     if views.is_empty() {
         return String::new();
     }
-    let mut table = table(&["name", "health", "state", "safe until", "next action"]);
+    let mut table = table(&["name", "health", "state", "safe until", "next action"])
+        .sparing(&["state"])
+        .wrapping("next action");
     for view in views {
         table.add_row([
             Cell::new(&view.name),
             health(view),
             Cell::new(view.state),
-            Cell::new(instant_or(view.safe_until, "no end")),
+            Cell::new(instant_or(view.safe_until, view.without_end())),
             Cell::new(next_action(view)),
         ]);
     }
@@ -105,6 +119,9 @@ fn word(health: Health) -> (&'static str, AnsiColor) {
 }
 
 fn next_action(view: &ConnectionView) -> String {
+    if let Some(at_work) = &view.at_work {
+        return at_work.clone();
+    }
     let next = view.next_action.as_ref();
     next.map_or_else(
         || "nothing by itself".to_owned(),
@@ -112,7 +129,7 @@ fn next_action(view: &ConnectionView) -> String {
     )
 }
 
-/// The last error of one that is not well, what to do, and when it is tried again.
+/// The last error of one that is not well, what to do, and what comes next.
 fn trouble(view: &ConnectionView) -> Option<String> {
     let failure = view.last_error.as_ref()?;
     let (_, colour) = word(view.health);
@@ -128,7 +145,11 @@ fn trouble(view: &ConnectionView) -> Option<String> {
         text.push_str(&format!("\n  {remedy}"));
     }
     if let Some(next) = &view.next_action {
-        text.push_str(&format!("\n  next try: {}", instant(next.at)));
+        // What comes next may have nothing to do with what is wrong: the end of an overlap.
+        text.push_str(&match next.what {
+            "retry" => format!("\n  next try: {}", instant(next.at)),
+            _ => format!("\n  next action: {}", next_action(view)),
+        });
     }
     Some(text)
 }

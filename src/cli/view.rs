@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::exit::{Complaint, Exit};
-use crate::journal::Journal;
+use super::output::instant;
+use crate::destination;
+use crate::journal::{Journal, Retry, State};
 use crate::rotation::plan::Terms;
 use crate::rotation::standing::{is_blocked, open_retries};
 use crate::settings::{PolicyFaults, Settings};
@@ -29,6 +31,38 @@ fn lacking(journal: &Journal, faults: &PolicyFaults) -> Complaint {
         "settings",
         format!("connection {}: {faults}", journal.name()),
     )
+}
+
+/// The journal without a failure that is over: a rotation that was blocked by destinations which by
+/// now can be written. With it what is over, in words.
+pub async fn as_it_is(mut journal: Journal) -> (Journal, Option<String>) {
+    let Some(id) = journal.unpromoted().map(|rotation| rotation.id) else {
+        return (journal, None);
+    };
+    let name = journal.name().clone();
+    let Some(rotation) = journal.rotations.iter_mut().find(|it| it.id == id) else {
+        return (journal, None);
+    };
+    let failure = match &rotation.retry.last {
+        Some(failure) if destination::is_code(&failure.code) => failure,
+        _ => return (journal, None),
+    };
+    for spec in &journal.declared.destinations {
+        if spec.required() && !destination::obstacles(spec).await.is_empty() {
+            return (journal, None);
+        }
+    }
+    let over = format!(
+        "{name}: {}: it was so at {}, and is mended; `keywheel rotate {name}` goes on with its \
+         rotation",
+        failure.message,
+        instant(failure.at)
+    );
+    rotation.retry = Retry::default();
+    if let State::Blocked { interrupted, .. } = &rotation.state {
+        rotation.state = interrupted.as_ref().clone();
+    }
+    (journal, Some(over))
 }
 
 /// How a run that worked on this connection ended for it.

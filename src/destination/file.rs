@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::fault::FileFault;
+pub(super) use self::fault::needs_a_person;
 use super::atomic::{Attributes, Existing, Folder, LockedFolder, ReadError, ReplaceError};
 use super::format::{Format, FormatFault};
 use super::reload::{Reload, ReloadFault};

@@ -89,6 +89,16 @@ pub struct DestinationFault {
     pub remedy: String,
 }
 
+/// Whether this is the code of a [`DestinationFault`].
+pub fn is_code(code: &str) -> bool {
+    code.starts_with("file-") || code.starts_with("reload-")
+}
+
+/// Whether a person must mend the [`DestinationFault`] of this code.
+pub fn needs_a_person(code: &str) -> bool {
+    file::needs_a_person(code)
+}
+
 /// What is in the way of a delivery before there was any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {

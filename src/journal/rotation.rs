@@ -1,6 +1,8 @@
 //! One rotation: its states, and what each one holds.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{AttemptName, Retry, RotationId};
@@ -15,6 +17,13 @@ pub enum Trigger {
     Due(DateTime<Utc>),
     /// Somebody asked.
     Manual,
+}
+
+impl Trigger {
+    /// Whether the schedule wants it only after `now`.
+    pub fn is_due_after(self, now: DateTime<Utc>) -> bool {
+        matches!(self, Self::Due(at) if at > now)
+    }
 }
 
 /// One pass from *intended* to *completed*.
@@ -145,19 +154,35 @@ pub enum Outcome {
 pub struct Absence {
     /// How many.
     pub reads: u32,
-    /// The first of them.
+    /// The first of them; later, by as much as an interval between two of them was too long to
+    /// count whole.
     pub since: Option<DateTime<Utc>>,
     /// The last of them.
     pub last: Option<DateTime<Utc>>,
 }
 
 impl Absence {
-    /// One more read that did not list it.
+    /// One more read that did not list it. The time since the one before counts as `longest` at
+    /// most: a clock that is set forward between two reads makes no window of them.
     #[must_use]
-    pub fn read_absent(self, now: DateTime<Utc>) -> Self {
+    pub fn read_absent(self, now: DateTime<Utc>, longest: Duration) -> Self {
+        let first = Self {
+            reads: 1,
+            since: Some(now),
+            last: Some(now),
+        };
+        let (Some(since), Some(last)) = (self.since, self.last) else {
+            return first;
+        };
+        // What lies in the future was read by a clock that was wrong: the count begins anew.
+        if since > last || last > now {
+            return first;
+        }
+        let longest = TimeDelta::from_std(longest).unwrap_or(TimeDelta::MAX);
+        let uncounted = (now - last - longest).max(TimeDelta::zero());
         Self {
             reads: self.reads.saturating_add(1),
-            since: self.since.or(Some(now)),
+            since: Some(since + uncounted),
             last: Some(now),
         }
     }

@@ -11,10 +11,10 @@ use super::timetable::Timetable;
 use super::trouble::{AdvanceFault, Halt, Trouble};
 use crate::connection::{ConnectionName, Declared, Policy};
 use crate::entra::{KeyId, ObjectId, Password};
-use crate::journal::{ConnectionId, Event, Origin, Role, Secret};
+use crate::journal::{AttemptName, ConnectionId, Event, Origin, Role, Secret};
 use crate::store::Adoption;
 
-pub(super) use examine::other_instance;
+pub(super) use examine::{Given, other_instance};
 
 /// What a person gives to be adopted.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Candidate {
     pub rotate_now: bool,
     /// `false`: the checks are postponed to just before the first change.
     pub check: bool,
+    /// Adopt it although another instance made it: a person says that nobody there needs it.
+    pub take_over: bool,
 }
 
 /// What was adopted.
@@ -105,8 +107,12 @@ impl Engine {
             .examine(
                 &candidate.declared,
                 &policy,
-                &candidate.secret,
-                candidate.key_id,
+                Given {
+                    secret: &candidate.secret,
+                    key_id: candidate.key_id,
+                    known: &[],
+                    take_over: candidate.take_over,
+                },
             )
             .await?;
         let expired = findings.password.ends_at.is_some_and(|at| at <= now);
@@ -127,7 +133,7 @@ impl Engine {
         let key_id = secret.key_id;
         let object_id = Some(findings.object_id);
         let due_at = self
-            .write_adoption(candidate, &policy, object_id, secret)
+            .write_adoption(candidate, &policy, object_id, secret, findings.taken_over)
             .await?;
         Ok(Adopted {
             key_id,
@@ -160,8 +166,11 @@ impl Engine {
             starts_at: None,
             expires_at: None,
             attempt: None,
+            refused: None,
         };
-        let due_at = self.write_adoption(candidate, policy, None, secret).await?;
+        let due_at = self
+            .write_adoption(candidate, policy, None, secret, None)
+            .await?;
         let notes = vec![
             "nothing was checked; it is, just before the first change, and until then the Key ID \
              is not ours"
@@ -182,6 +191,7 @@ impl Engine {
         policy: &Policy,
         object_id: Option<ObjectId>,
         secret: Secret,
+        taken_over: Option<AttemptName>,
     ) -> Result<DateTime<Utc>, AdoptFault> {
         let now = self.clock.now();
         let timetable = Timetable::new(&candidate.declared.name, policy);
@@ -206,6 +216,7 @@ impl Engine {
             result: if candidate.check { "ok" } else { "unchecked" }.into(),
             client_request_id: None,
         };
+        let taken = taken_over.map(|name| taken_over_event(&event, name));
         let keys = self.keys.clone();
         let (key_id, value) = (secret.key_id, candidate.secret);
         let adoption = Adoption {
@@ -215,7 +226,8 @@ impl Engine {
             anchor,
             due_at,
             next_action_at: Some(due_at),
-            event,
+            planned_at: now,
+            events: taken.into_iter().chain([event]).collect(),
         };
         let seal = Box::new(move |id: ConnectionId| keys.seal(id, key_id, &value));
         self.store.adopt(adoption, seal).await?;
@@ -235,6 +247,15 @@ impl Engine {
 /// Said when a connection signs in with its own secret.
 const SELF_NOTE: &str = "with the identity `self`, whoever holds a copy of this secret can make \
                          more of them; an identity of its own that owns the application avoids that";
+
+/// The line of `history` beside that of an adoption: whose secret it was.
+pub(super) fn taken_over_event(adopted: &Event, name: AttemptName) -> Event {
+    Event {
+        action: "taken-over".into(),
+        result: name.to_string(),
+        ..adopted.clone()
+    }
+}
 
 pub(super) fn secret_expired(name: &ConnectionName) -> Trouble {
     Trouble::rule(
@@ -260,5 +281,6 @@ pub(super) fn current_of(password: &Password, value: &SecretString, origin: Orig
         starts_at: password.starts_at,
         expires_at: password.ends_at,
         attempt: None,
+        refused: None,
     }
 }

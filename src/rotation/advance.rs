@@ -3,12 +3,14 @@
 //! A rotation goes through `mint` (and `keep`), `prove`, `promote`, `deliver`, `revoke` and
 //! `remove`, or ends in `abandon`. Beside it are `look` for names of unknown outcome, `adoption`,
 //! `orphans`, `manage` and `by_hand` for commands, with what an `order` prepares. All of them read
-//! and write through `write`, sign in through `sign_in`, and end in `fail` where they fail.
+//! and write through `write`, sign in through `sign_in` (which notes `drift`), and end in `fail` where
+//! they fail.
 
 mod abandon;
 mod adoption;
 mod by_hand;
 mod deliver;
+mod drift;
 mod fail;
 mod foreign;
 mod keep;
@@ -165,6 +167,7 @@ impl Engine {
             begun: AtomicBool::new(false),
             named: AtomicBool::new(false),
             proved: Mutex::new(None),
+            told: Mutex::new(None),
         }))
     }
 
@@ -234,6 +237,8 @@ struct Pass<'a> {
     named: AtomicBool,
     /// The secret that it has proved last.
     proved: Mutex<Option<KeyId>>,
+    /// What a server has said of the time last.
+    told: Mutex<Option<plausible::Told>>,
 }
 
 impl Pass<'_> {
@@ -323,7 +328,7 @@ impl Pass<'_> {
             Step::Promote(id) => self.promote(journal, terms, open(id)?).await,
             Step::Abandon(id) => self.abandon(journal, open(id)?).await,
             Step::Deliver(destination) => self.deliver(journal, terms, &destination).await,
-            Step::Enter(id, state) => self.enter(open(id)?, state).await,
+            Step::Enter(id, state) => self.enter(journal, terms, open(id)?, state).await,
             Step::Revoke(id) => self.revoke(journal, terms, open(id)?).await,
             Step::Remove(key_id) => self.remove(journal, terms, key_id).await,
             Step::Confirm(key_id) => self.confirm(journal, terms, key_id).await,

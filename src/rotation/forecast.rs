@@ -5,8 +5,8 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::plan::{Ask, Next, Step, Terms, YOUNG, plan};
-use crate::connection::Overlap;
+use super::plan::{Ask, Next, Step, Terms, YOUNG, gives_up, lacks_current, plan};
+use crate::connection::{DestinationSpec, Overlap};
 use crate::entra::KeyId;
 use crate::journal::{AttemptName, Journal, Outcome, Retry, Role, Rotation, State, Trigger, Watch};
 
@@ -86,13 +86,14 @@ pub fn forecast(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) 
     changes.extend(lost.map(|name| Change::Reconcile {
         display_name: name.to_string(),
     }));
+    // What is under way is carried on first, and beside what begins.
+    changes.extend(pending_deliveries(journal, now, ask));
     changes.extend(ended_overlaps(journal, now, rotates));
+    changes.extend(overlaps_to_come(journal, now, ask, rotates));
     if rotates {
         changes.extend(rotation(journal, terms, now, ask));
-    } else {
-        changes.extend(pending_deliveries(journal, now, ask));
-        changes.extend(overlaps_to_come(journal, now, ask));
     }
+    changes.extend(given_up(journal, terms, now));
     changes.extend(removals(journal, now, ask));
     let calls = changes.iter().any(|change| calls_at(change, now));
     changes.extend(
@@ -153,11 +154,12 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
     if let Some(rotation) = journal.unpromoted()
         && rotation.state.effective().may_be_promoted()
     {
-        return !waits(&rotation.retry, now, ask);
+        return !waits(&rotation.retry, now, ask) && given_up(journal, terms, now).is_none();
     }
-    let abandons = |rotation: &&Rotation| {
-        let state = rotation.state.effective();
-        matches!(state, State::Abandoning { .. } | State::Abandoned)
+    let abandons = |rotation: &&Rotation| match rotation.state.effective() {
+        // Whoever asks by hand sits through its end; what is due waits for the next pass.
+        State::Abandoning { .. } => !matches!(ask, Ask::Rotate(_)),
+        state => *state == State::Abandoned,
     };
     // Asked without what else is under way, so that only a beginning answers.
     let alone = Journal {
@@ -169,6 +171,18 @@ fn rotates(journal: &Journal, terms: &Terms, now: DateTime<Utc>, ask: Ask) -> bo
         ..journal.clone()
     };
     matches!(plan(&alone, terms, now, ask), Next::Do(Step::Begin { .. }))
+}
+
+/// The pending secret that is abandoned because it has been refused for too long.
+fn given_up(journal: &Journal, terms: &Terms, now: DateTime<Utc>) -> Option<Change> {
+    let rotation = journal.unpromoted().filter(|_| !journal.paused)?;
+    let State::Minted { new, .. } = rotation.state.effective() else {
+        return None;
+    };
+    gives_up(journal, rotation, terms, now).then_some(Change::Revoke {
+        key_id: *new,
+        at: Some(now),
+    })
 }
 
 fn lost_name(journal: &Journal) -> Option<AttemptName> {
@@ -259,23 +273,33 @@ fn pending_deliveries(
     now: DateTime<Utc>,
     ask: Ask,
 ) -> impl Iterator<Item = Change> {
-    journal
-        .deliveries
-        .iter()
-        .filter(|delivery| delivery.holds < delivery.wants)
-        .filter(move |delivery| !waits(&delivery.retry, now, ask))
-        .map(|delivery| Change::Deliver {
-            destination: delivery.destination.clone(),
+    let is_pending =
+        move |name: &&str| lacks_current(journal, name) && !is_held(journal, name, now, ask);
+    let destinations = journal.declared.destinations.iter();
+    destinations
+        .map(DestinationSpec::name)
+        .filter(is_pending)
+        .map(|name| Change::Deliver {
+            destination: name.to_owned(),
         })
 }
 
+fn is_held(journal: &Journal, destination: &str, now: DateTime<Utc>, ask: Ask) -> bool {
+    let delivery = journal.delivery(destination);
+    delivery.is_some_and(|delivery| waits(&delivery.retry, now, ask))
+}
+
 /// What follows once the deliveries that are outstanding are done.
-fn overlaps_to_come(journal: &Journal, now: DateTime<Utc>, ask: Ask) -> Vec<Change> {
-    let stuck = journal
-        .deliveries
+fn overlaps_to_come(journal: &Journal, now: DateTime<Utc>, ask: Ask, rotates: bool) -> Vec<Change> {
+    let mut required = journal
+        .declared
+        .destinations
         .iter()
-        .any(|delivery| delivery.holds < delivery.wants && waits(&delivery.retry, now, ask));
-    if journal.paused || stuck {
+        .filter(|it| it.required());
+    let stuck = required
+        .any(|it| lacks_current(journal, it.name()) && is_held(journal, it.name(), now, ask));
+    // With a newer secret every delivery begins anew.
+    if journal.paused || (stuck && !rotates) {
         return Vec::new();
     }
     let settling =
@@ -286,7 +310,7 @@ fn overlaps_to_come(journal: &Journal, now: DateTime<Utc>, ask: Ask) -> Vec<Chan
                 State::Promoted { old, .. } | State::Delivering { old, .. } => {
                     Some(Change::Revoke {
                         key_id: *old,
-                        at: end_of(rotation.overlap, now),
+                        at: end_of(rotation.overlap, now).or(rotates.then_some(now)),
                     })
                 }
                 _ => None,

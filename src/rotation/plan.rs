@@ -116,6 +116,13 @@ pub enum Step {
 /// A pending secret is not abandoned while the current one has less than this left.
 const KEEP_PENDING: Duration = Duration::from_secs(24 * 3600);
 
+/// A watched name is looked for again within this time.
+pub const LATEST_LOOK: Duration = Duration::from_secs(86_400);
+
+/// A pending secret is not abandoned before so many passes in a row have not proved it: a clock that
+/// is set forward makes no day of them.
+const REFUSED: u32 = 3;
+
 /// So many reads in a row must agree that something is absent.
 pub const ABSENT_READS: u32 = 3;
 
@@ -150,12 +157,51 @@ pub fn is_urgent(journal: &Journal, now: DateTime<Utc>) -> bool {
         .is_some_and(|expires_at| schedule::urgent(now, expires_at))
 }
 
+/// Whether this destination is to get the current secret.
+pub fn lacks_current(journal: &Journal, destination: &str) -> bool {
+    let Some(current) = journal.current() else {
+        return false;
+    };
+    let delivery = journal.delivery(destination);
+    let mut secrets = journal.secrets.iter();
+    // One that was declared while an older secret still lives must get the current one too: the
+    // older one is not revoked before that (P2).
+    let wants = if secrets.any(|secret| secret.role == Role::Previous) {
+        current.generation
+    } else {
+        delivery.map_or(0, |delivery| delivery.wants)
+    };
+    delivery.map_or(0, |delivery| delivery.holds) < wants
+}
+
+/// Whether the pending secret of `rotation` has been refused for so long that it is abandoned.
+pub fn gives_up(journal: &Journal, rotation: &Rotation, terms: &Terms, now: DateTime<Utc>) -> bool {
+    let State::Minted { minted_at, .. } = rotation.state.effective() else {
+        return false;
+    };
+    // The clock may have been wrong when it was minted: the server's date counts as well.
+    let secret = rotation.state.new_key().and_then(|key| journal.secret(key));
+    let since = [Some(*minted_at), secret.and_then(|secret| secret.starts_at)];
+    let since = since.into_iter().flatten().filter(|at| *at <= now).max();
+    let over = since.is_some_and(|since| now >= since + terms.verification.give_up.0);
+    let tried = rotation.retry.failures >= REFUSED;
+    let spare = journal
+        .current()
+        .is_some_and(|secret| secret.expires_at.is_none_or(|at| at > now + KEEP_PENDING));
+    over && tried && spare
+}
+
 /// Whether `reads` show by now that something is reliably absent.
 pub fn is_absent(absence: &Absence, window: Duration) -> bool {
     match (absence.since, absence.last) {
         (Some(since), Some(last)) => absence.reads >= ABSENT_READS && last >= since + window,
         _ => false,
     }
+}
+
+/// `absence` after one more read that did not list it.
+pub fn read_absent(absence: Absence, window: Duration, now: DateTime<Utc>) -> Absence {
+    absence.read_absent(now, window / (ABSENT_READS - 1))
 }
 
 fn sooner(a: Next, b: Next) -> Next {
@@ -238,30 +284,14 @@ impl View<'_> {
     }
 
     fn deliver(&self, destination: &str) -> Next {
-        let Some(current) = self.journal.current() else {
-            return Next::Rest;
-        };
-        let delivery = self.journal.delivery(destination);
-        // One that was declared while an older secret still lives must get the current one too:
-        // the older one is not revoked before that (P2).
-        let wants = if self.has_previous() {
-            current.generation
-        } else {
-            delivery.map_or(0, |delivery| delivery.wants)
-        };
-        if delivery.map_or(0, |delivery| delivery.holds) >= wants {
+        if !lacks_current(self.journal, destination) {
             return Next::Rest;
         }
         let step = Step::Deliver(destination.to_owned());
-        match delivery {
+        match self.journal.delivery(destination) {
             Some(delivery) => self.after_retry(&delivery.retry, step),
             None => Next::Do(step),
         }
-    }
-
-    fn has_previous(&self) -> bool {
-        let mut secrets = self.journal.secrets.iter();
-        secrets.any(|secret| secret.role == Role::Previous)
     }
 
     /// The next step of a rotation that is under way.
@@ -277,8 +307,8 @@ impl View<'_> {
             }
             _ if held => Next::Rest,
             State::Intended { outcome, .. } => self.intended(rotation, outcome),
-            State::Minted { minted_at, .. } => self.minted(rotation, *minted_at),
-            State::Verified { .. } => Next::Do(Step::Promote(rotation.id)),
+            State::Minted { .. } => self.minted(rotation),
+            State::Verified { .. } => self.after_retry(&rotation.retry, Step::Promote(rotation.id)),
             // What these wait for is among the removals.
             State::Abandoning { .. } | State::Revoking { .. } => Next::Rest,
             _ => Next::Rest,
@@ -295,6 +325,10 @@ impl View<'_> {
                 },
                 None => self.after_retry(&rotation.retry, Step::Look(rotation.id)),
             },
+            // A clock that was fast began it: nothing was made, and the schedule decides again.
+            Outcome::NotMade if rotation.trigger.is_due_after(self.now) => {
+                Next::Do(Step::Enter(rotation.id, State::Abandoned))
+            }
             Outcome::NotMade => self.mutation(&rotation.retry, Step::Attempt(rotation.id)),
             // Its removal comes first; then it counts as not made.
             Outcome::Orphaned { key_id } if self.holds_up(*key_id) => Next::Rest,
@@ -302,15 +336,8 @@ impl View<'_> {
         }
     }
 
-    fn minted(&self, rotation: &Rotation, minted_at: DateTime<Utc>) -> Next {
-        let given_up = self.now >= minted_at + self.terms.verification.give_up.0;
-        let tried = rotation.retry.failures > 0;
-        let spare = self.journal.current().is_some_and(|secret| {
-            secret
-                .expires_at
-                .is_none_or(|at| at > self.now + KEEP_PENDING)
-        });
-        if given_up && tried && spare {
+    fn minted(&self, rotation: &Rotation) -> Next {
+        if gives_up(self.journal, rotation, self.terms, self.now) {
             return Next::Do(Step::Abandon(rotation.id));
         }
         self.after_retry(&rotation.retry, Step::Prove(rotation.id))
@@ -326,14 +353,12 @@ impl View<'_> {
                 Overlap::For(span) => Some(crate::clock::whole_seconds(self.now + span.0)),
                 Overlap::NextRotation => None,
             };
-            return Next::Do(Step::Enter(
-                rotation.id,
-                State::Overlapping {
-                    new,
-                    old,
-                    revoke_at,
-                },
-            ));
+            let state = State::Overlapping {
+                new,
+                old,
+                revoke_at,
+            };
+            return self.after_retry(&rotation.retry, Step::Enter(rotation.id, state));
         }
         match rotation.state {
             State::Promoted { .. } => {
@@ -364,7 +389,10 @@ impl View<'_> {
 
     fn watch(&self, watch: &Watch) -> Next {
         let held = watch.retry.holds_at(self.now);
-        let at = held.map_or(watch.next_look, |until| until.max(watch.next_look));
+        // No look is put off for longer: further ahead was written by a clock that was wrong.
+        let next_look = Some(watch.next_look).filter(|at| *at <= self.now + LATEST_LOOK);
+        let next_look = next_look.unwrap_or(self.now);
+        let at = held.map_or(next_look, |until| until.max(next_look));
         self.at(at, WaitFor::Watch, Step::Watch(watch.attempt))
     }
 

@@ -73,9 +73,7 @@ pub fn standing(journal: &Journal, terms: &Terms, now: DateTime<Utc>) -> Standin
     let last_error = if homeless {
         Some(no_destination(now))
     } else {
-        open_retries(journal)
-            .filter_map(|retry| retry.last.clone())
-            .max_by_key(|f| f.at)
+        open_failures(journal).max_by_key(|f| f.at).cloned()
     };
     Standing {
         state: state(journal),
@@ -124,7 +122,15 @@ pub fn is_blocked(journal: &Journal) -> bool {
         .rotations
         .iter()
         .any(|r| matches!(r.state, State::Blocked { .. }));
-    blocked || open_retries(journal).any(|r| r.last.as_ref().is_some_and(|f| f.permanent))
+    blocked || open_failures(journal).any(|failure| failure.permanent)
+}
+
+/// What went wrong and is not over.
+pub fn open_failures(journal: &Journal) -> impl Iterator<Item = &Failure> {
+    let drift = journal.current().and_then(|secret| secret.refused.as_ref());
+    open_retries(journal)
+        .filter_map(|retry| retry.last.as_ref())
+        .chain(drift)
 }
 
 fn state(journal: &Journal) -> &'static str {

@@ -38,6 +38,15 @@ impl Timetable {
         schedule::due_at(&self.rule, next, life(starts_at, expires_at), &self.key)
     }
 
+    /// The latest that [`Timetable::due_at`] ever says for a secret; `None`: it never expires.
+    pub fn latest_due(
+        &self,
+        starts_at: Option<DateTime<Utc>>,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Option<DateTime<Utc>> {
+        life(starts_at, expires_at).map(|life| schedule::latest_due(&self.rule, life))
+    }
+
     /// When a rotation that is due at `due_at` may start, seen from `now`.
     pub fn start_at(
         &self,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::retry::THROTTLED;
 use crate::connection::ConnectionName;
-use crate::destination::DestinationFault;
+use crate::destination::{self, DestinationFault};
 use crate::entra::{Class, Fault};
 use crate::journal::{Failure, Retry};
 use crate::store::{KeyFault, StoreFault};
@@ -95,7 +95,14 @@ impl Trouble {
                 Class::Throttled { .. } => (THROTTLED.to_owned(), None, false),
                 _ => (fault.code(), Some(PROVING_GOES_ON.to_owned()), false),
             },
-            Self::Destination(fault) => (fault.code.to_owned(), Some(fault.remedy.clone()), false),
+            // Nobody who waits at a terminal should sit through a ladder for a folder that is
+            // missing. A secret is renewed days before the old one ends, so that daily tries, and
+            // hourly ones near that end, come in time.
+            Self::Destination(fault) => (
+                fault.code.to_owned(),
+                Some(fault.remedy.clone()),
+                destination::needs_a_person(fault.code),
+            ),
             Self::Rule {
                 code,
                 remedy,
@@ -181,6 +188,16 @@ pub enum AdvanceFault {
         fault: StoreFault,
         /// What became of it.
         removed: &'static str,
+    },
+    /// What was asked for can't be told to be safe yet, and may be at another try.
+    #[error("{message}")]
+    NotYet {
+        /// Stable, for scripts.
+        code: &'static str,
+        /// Why.
+        message: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// What was asked for can't be done as things stand.
     #[error("{message}")]

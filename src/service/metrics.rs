@@ -127,9 +127,12 @@ async fn channels(board: &Board, out: &mut Exposition) -> Result<(), StoreFault>
     Ok(())
 }
 
+/// Writes the samples of one connection.
+type Sample = fn(&ConnectionView, &mut Exposition);
+
 /// How each connection is.
 async fn connections(views: &[ConnectionView], out: &mut Writer<'_>) {
-    let family: [(&str, &str, fn(&ConnectionView, &mut Exposition)); 7] = [
+    let families: [(&str, &str, Sample); 7] = [
         (
             "keywheel_credential_expiration_timestamp_seconds",
             "When the current secret expires; left out where it never does.",
@@ -210,7 +213,7 @@ async fn connections(views: &[ConnectionView], out: &mut Writer<'_>) {
             },
         ),
     ];
-    for (name, help, sample) in family {
+    for (name, help, sample) in families {
         out.text.family(name, Kind::Gauge, help);
         for view in views {
             sample(view, &mut out.text);

@@ -39,6 +39,8 @@ pub struct Declaration {
     pub next_rotation_at: Option<DateTime<Utc>>,
     /// Rotate at once.
     pub rotate_now: bool,
+    /// Adopt the present secret although another instance made it.
+    pub take_over: bool,
     /// Where in the file it stands.
     pub written: Written,
     /// The same of each of its destinations.
@@ -114,6 +116,7 @@ fn connection(
     let key_id = table.value("key_id", text(KeyId::from_str));
     let next_rotation_at = table.value("next_rotation_at", time(field::instant));
     let rotate_now = table.value("rotate_now", truth).unwrap_or_default();
+    let take_over = table.value("take_over", truth).unwrap_or_default();
 
     let ids = name.zip(tenant_id.zip(client_id));
     let declaration = ids.map(|(name, (tenant_id, client_id))| Declaration {
@@ -142,6 +145,7 @@ fn connection(
         key_id,
         next_rotation_at,
         rotate_now,
+        take_over,
         written: table.written(),
         destinations_written,
     });

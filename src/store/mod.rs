@@ -90,7 +90,12 @@ pub enum Change {
         due_at: DateTime<Utc>,
     },
     /// When `advance` has something to do next.
-    NextAction(Option<DateTime<Utc>>),
+    NextAction {
+        /// See [`Journal::next_action_at`].
+        at: Option<DateTime<Utc>>,
+        /// See [`Journal::planned_at`].
+        planned_at: DateTime<Utc>,
+    },
     /// An `add` or `remove` goes to the application.
     Mutated(DateTime<Utc>),
     /// A secret with its value.
@@ -134,8 +139,10 @@ pub struct Adoption {
     pub due_at: DateTime<Utc>,
     /// See [`Journal::next_action_at`].
     pub next_action_at: Option<DateTime<Utc>>,
-    /// The line of `history`.
-    pub event: Event,
+    /// See [`Journal::planned_at`].
+    pub planned_at: DateTime<Utc>,
+    /// The lines of `history`.
+    pub events: Vec<Event>,
 }
 
 /// What went wrong with the store.
@@ -276,8 +283,13 @@ pub struct Attempt {
     pub connection: ConnectionId,
     /// In which rotation.
     pub rotation: RotationId,
+    /// The application that it was made on. A connection may be removed, and its application
+    /// adopted again as another one.
+    pub application: (TenantId, ClientId),
     /// The secret that it made, as far as is known.
     pub key_id: Option<KeyId>,
+    /// Whether that was handed out: consumers may use it, whoever removed the connection.
+    pub handed_out: bool,
 }
 
 /// Who asks the store what happened.
@@ -382,8 +394,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         connection: ConnectionId,
     ) -> Result<Option<Rotation>, StoreFault>;
 
-    /// Whose `next_action_at` has come, those whose secrets expire first first; no more than
-    /// `at_most`.
+    /// Whose `next_action_at` has come, or was written by a clock that was ahead of `now`; those
+    /// whose secrets expire first first, and no more than `at_most`.
     async fn due(&self, now: DateTime<Utc>, at_most: usize) -> Result<Vec<Due>, StoreFault>;
 
     /// The earliest `next_action_at`; `None`: nothing is to be done by itself.

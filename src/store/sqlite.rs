@@ -64,6 +64,23 @@ impl SqliteStore {
         Ok(Self { writer, locks })
     }
 
+    /// Opens the store at `path` for commands that only look, where [`SqliteStore::open`] can't
+    /// because its disk is full or read-only.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteStore::open`], and where not even reading is possible.
+    pub fn open_to_look(path: &Path) -> Result<Self, StoreFault> {
+        let path = path
+            .canonicalize()
+            .map_err(|error| unusable(path, &error))?;
+        let connection = database::open_to_look(&path)?;
+        let locks = Locks::new(database::folder_of(&path).join("locks"));
+        let writer =
+            Writer::start(path.clone(), connection).map_err(|error| unusable(&path, &error))?;
+        Ok(Self { writer, locks })
+    }
+
     /// Makes an empty store at `path` (0600, its folder 0700 where that is missing), to be sealed
     /// with the master key of this fingerprint, and gives it its instance. It is there whole or
     /// not at all.

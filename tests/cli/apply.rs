@@ -1,6 +1,6 @@
 //! `apply`: the same, declared.
 
-use keywheel::sandbox::Registered;
+use keywheel::sandbox::{NewPassword, Registered};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -25,6 +25,47 @@ fn results(json: &Value) -> Vec<(&str, &str)> {
             (name, item["result"].as_str().unwrap())
         })
         .collect()
+}
+
+/// The secret of an application, as a store that is lost has made it.
+fn made_elsewhere(bench: &Bench, name: &str) -> Registered {
+    let mut application = bench.application(name);
+    let given = application.keys.remove(0);
+    let client_id = application.client_id;
+    bench.sandbox.delete_key(client_id, given.key_id);
+    let instance = "keywheel/01ARZ3NDEKTSV4RRFFQ69G5FAV/01BX5ZZKBKACTAV9WEVGEMMVRZ";
+    let theirs = NewPassword {
+        display_name: Some(instance.to_owned()),
+        ..NewPassword::until(given.end.unwrap())
+    };
+    application.keys = vec![bench.sandbox.add_key(client_id, theirs).unwrap()];
+    application
+}
+
+#[test]
+fn g5_p5_what_another_instance_made_is_taken_over_only_when_that_is_written() {
+    let bench = Bench::new();
+    let [one, two] = ["one", "two"].map(|name| made_elsewhere(&bench, name));
+    let refused = bench.add("one", &one, ["--pull"]).exits(1);
+    refused.says(["another instance", "--take-over"]);
+    let added = bench.add("one", &one, ["--pull", "--take-over"]).exits(0);
+    added.says(["01ARZ3NDEKTSV4RRFFQ69G5FAV", "taken over"]);
+    bench.write("c.toml", &block(&bench, "two", &two, "pull = true"));
+    let refused = bench.run(["apply", "-f", "c.toml"]).exits(1);
+    refused.says(["take_over = true"]);
+    let text = block(&bench, "two", &two, "pull = true\ntake_over = true");
+    bench.write("c.toml", &text);
+    let line = ["apply", "-f", "c.toml", "--prune", "--dry-run"];
+    bench.unchanged_by(|| bench.run(line).exits(0));
+    let added = bench.run(["apply", "-f", "c.toml"]).exits(0);
+    added.says(["taken over"]);
+    // It counts only while a connection is new, and is no part of it.
+    let again = bench.run(["apply", "-f", "c.toml"]).exits(0).stdout;
+    assert!(again.contains("unchanged"), "{again}");
+    let exported = bench.run(["connection", "export"]).exits(0).stdout;
+    assert!(!exported.contains("take_over"), "{exported}");
+    let history = bench.run(["history", "two"]).exits(0).stdout;
+    assert!(history.contains("taken-over"), "{history}");
 }
 
 #[test]

@@ -169,3 +169,39 @@ fn what_it_is_for_can_t_be_changed_and_it_is_said_what_can() {
     let help = bench.run(["connection", "edit", "--help"]).exits(0);
     assert!(!help.stdout.contains("--tenant-id"), "{}", help.stdout);
 }
+
+#[test]
+fn an_edit_that_is_made_twice_is_done_and_one_that_says_nothing_is_a_mistake() {
+    let bench = Bench::new();
+    bench.adopted("app");
+    edit(&bench, ["--overlap", "3d"]).exits(0);
+    let run = bench.unchanged_by(|| edit(&bench, ["--overlap", "3d"]).exits(0));
+    run.says(["nothing to do"]);
+    edit(&bench, []).exits(2).says(["--help"]);
+}
+
+#[test]
+fn p7_what_was_not_checked_yet_is_not_said_to_live_for_ever() {
+    let bench = Bench::new();
+    let application = bench.application("app");
+    let key_id = application.keys[0].key_id.to_string();
+    let more = ["--pull", "--no-check", "--key-id", &key_id];
+    let run = bench.add("app", &application, more).exits(0);
+    assert!(
+        run.stdout.contains("unknown until it is checked"),
+        "{}",
+        run.stdout
+    );
+    for line in [
+        "connection list",
+        "connection show app",
+        "status",
+        "status app",
+    ] {
+        let run = bench.line(line).exits(0);
+        let said = run.stdout.contains("unknown") || run.stdout.contains("checked");
+        let wrong = ["never", "for ever", "no end"];
+        let wrong = wrong.iter().any(|word| run.stdout.contains(word));
+        assert!(said && !wrong, "{line}: {}", run.stdout);
+    }
+}

@@ -100,7 +100,88 @@ fn verify_tells_whether_every_stored_secret_signs_in() {
     assert!(bench.sandbox.delete_key(application.client_id, key_id));
     let run = bench.run(["verify", "app"]).exits(6);
     assert!(run.stdout.contains("no"), "{run:?}");
+    let run = run.says([
+        &format!("Key ID {key_id}: "),
+        "file holds the current secret",
+    ]);
+    assert_eq!(run.stderr.matches("Key ID").count(), 1, "{run:?}");
+    assert!(!run.stderr.contains("portal"), "a previous one: {run:?}");
     assert!(bench.mutations().len() == 1, "verify changes nothing");
+}
+
+#[test]
+fn verify_advises_by_what_it_found_and_is_recorded() {
+    let bench = Bench::new();
+    let application = bench.adopted("app");
+    bench
+        .run(["verify", "app"])
+        .exits(0)
+        .says(["file does not hold", "`keywheel deliver app`"]);
+    bench.run(["rotate", "app"]).exits(0);
+    let (old, new) = (application.keys[0].key_id, bench.current("app"));
+    assert!(bench.sandbox.delete_key(application.client_id, new));
+    let run = bench.run(["verify", "app"]);
+    assert!(matches!(run.code, 3 | 6), "{run:?}");
+    if run.code == 6 {
+        run.says([&format!("Key ID {new}: "), "`keywheel rollback app`"]);
+    }
+    bench.run(["rollback", "app"]);
+    assert!(bench.sandbox.delete_key(application.client_id, old));
+    let run = bench.run(["verify", "app"]).exits(6);
+    run.says(["`keywheel connection edit app --secret-file FILE`"]);
+    let history = bench.run(["history", "app", "-o", "json"]).json();
+    let events = history.as_array().unwrap().iter();
+    let events: Vec<_> = events
+        .filter(|it| it["action"] == "verified-by-hand")
+        .collect();
+    assert_eq!(events.len(), 3);
+    assert_eq!(events[0]["result"], "ok");
+    assert_ne!(events[2]["result"], "ok");
+}
+
+#[test]
+fn what_a_file_lacks_after_an_adoption_is_said() {
+    let bench = Bench::new();
+    let application = bench.application("app");
+    bench.write("app.secret", "of-a-former-connection");
+    let to = ["--to-file", "app.secret"];
+    bench
+        .add("app", &application, to)
+        .exits(0)
+        .says(["file does not hold", "keywheel deliver app"]);
+    bench.run(["deliver", "app"]).exits(0);
+    bench.run(["connection", "remove", "app", "--yes"]).exits(0);
+    let again = bench.add("app", &application, to).exits(0);
+    assert!(!again.stderr.contains("does not hold"), "{again:?}");
+}
+
+#[test]
+fn a_refused_adoption_advises_no_edit_of_what_is_not_there() {
+    let bench = Bench::new();
+    let application = bench.application("app");
+    let key_id = application.keys[0].key_id;
+    assert!(bench.sandbox.delete_key(application.client_id, key_id));
+    let line: Vec<String> = ["connection", "add", "app", "--pull"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(bench.ids(&application))
+        .collect();
+    let run = bench
+        .run_with(line, "abc~of-no-application-at-all-0123456789")
+        .exits(1);
+    assert!(!run.stderr.contains("connection edit"), "{run:?}");
+}
+
+#[test]
+fn another_rotation_inside_an_overlap_is_told_beforehand() {
+    let bench = Bench::new();
+    bench.adopted("app");
+    let first = bench.run(["rotate", "app"]).exits(0);
+    assert!(!first.stderr.contains("adds another"), "{first:?}");
+    bench
+        .run(["rotate", "app"])
+        .exits(0)
+        .says(["ago still overlaps; this adds another"]);
 }
 
 #[test]

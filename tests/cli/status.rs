@@ -3,6 +3,9 @@
 use std::fs;
 use std::process::Stdio;
 
+use keywheel::clock::{Clock, SystemClock};
+use keywheel::store::Store;
+
 use crate::harness::{Bench, Run};
 
 /// The fields of `connection show`: scripts rely on them.
@@ -36,11 +39,13 @@ const FIELDS: [&str; 23] = [
 fn all_connections_as_a_table_and_as_json_without_the_master_key() {
     let (bench, _) = Bench::with_app();
     bench.adopted("billing");
-    fs::remove_file(bench.path("master.key")).unwrap();
     let told = bench.line("status").exits(0);
-    assert_eq!(told.stdout.lines().count(), 3, "{}", told.stdout);
     assert_eq!(told.stderr, "");
-    let document = bench.line("status -o json").exits(0).json();
+    fs::remove_file(bench.path("master.key")).unwrap();
+    let told = bench.line("status").exits(2);
+    assert_eq!(told.stdout.lines().count(), 3, "{}", told.stdout);
+    told.says(["master key", "every rotation will fail"]);
+    let document = bench.line("status -o json").exits(2).json();
     let names: Vec<_> = document.as_array().unwrap().iter().collect();
     assert_eq!(names[0]["name"], "app");
     assert_eq!(names[1]["name"], "billing");
@@ -49,6 +54,39 @@ fn all_connections_as_a_table_and_as_json_without_the_master_key() {
     }
     assert_eq!(names[0]["health"], "ok");
     assert_eq!(names[0]["state"], "idle");
+}
+
+#[test]
+fn p7_the_wrong_master_key_is_told_beside_how_things_stand() {
+    let (bench, _) = Bench::with_app();
+    let other = Bench::new();
+    bench.write("master.key", &other.read("master.key"));
+    for line in ["status", "status app"] {
+        let told = bench.line(line).exits(2);
+        assert!(told.stdout.contains("idle"), "{told:#?}");
+        told.says(["belongs to another store", &bench.fingerprint()]);
+    }
+}
+
+#[test]
+fn a_pass_of_another_process_is_told() {
+    let bench = Bench::new();
+    let application = bench.application("app");
+    let soon = SystemClock.now() + chrono::TimeDelta::seconds(60);
+    let soon = soon.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    bench
+        .add("app", &application, ["--pull", "--next-rotation-at", &soon])
+        .exits(0);
+    let told = bench.line("status").exits(0).stdout;
+    assert!(told.contains(&soon), "{told}");
+    let store = bench.store();
+    let ids = (application.tenant_id, application.client_id);
+    let lease = bench.wait(store.try_lock(bench.journal("app").id, ids));
+    assert!(lease.as_ref().unwrap().is_some());
+    for line in ["status", "status app"] {
+        let told = bench.line(line).exits(0).stdout;
+        assert!(told.contains("under way in another process"), "{told}");
+    }
 }
 
 #[test]
@@ -87,6 +125,22 @@ fn what_is_wrong_is_told_with_its_remedy_and_the_next_try() {
     }
     assert!(told.contains("next try: "), "{told}");
     assert!(told.contains("billing"), "{told}");
+}
+
+#[test]
+fn what_comes_next_is_a_try_only_where_something_failed() {
+    let bench = Bench::new();
+    let application = bench.application("app");
+    bench.add("app", &application, []).exits(0);
+    bench.line("rotate app").exits(0);
+    let document = bench.line("status app -o json").exits(0).json();
+    assert_eq!(document[0]["last_error"]["code"], "no-destination");
+    assert_eq!(document[0]["next_action"]["what"], "revoke");
+    for line in ["status", "status app"] {
+        let told = bench.line(line).exits(0).stdout;
+        assert!(!told.contains("next try:"), "{line}: {told}");
+        assert!(told.contains("next action: revoke"), "{line}: {told}");
+    }
 }
 
 #[test]

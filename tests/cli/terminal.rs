@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use secrecy::ExposeSecret;
 
 use crate::harness::Bench;
@@ -29,7 +29,19 @@ struct Terminal {
 
 impl Terminal {
     fn new(bench: &Bench, line: &[&str]) -> Self {
+        Self::of_width(bench, line, 0)
+    }
+
+    /// With so many columns; 0: it does not tell.
+    fn of_width(bench: &Bench, line: &[&str], columns: u16) -> Self {
         let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&person, size).unwrap();
         grantpt(&person).unwrap();
         unlockpt(&person).unwrap();
         let name = ptsname(&person, Vec::new()).unwrap();
@@ -241,5 +253,83 @@ fn whoever_gives_up_at_the_prompt_finds_the_terminal_as_it_was() {
         assert_eq!(status.code(), code, "{key:?}");
         assert!(terminal.echoes(), "{key:?}");
         assert!(bench.files() == before);
+    }
+}
+
+/// Every Key ID that the store has of a connection.
+fn key_ids(bench: &Bench, name: &str) -> Vec<String> {
+    let journal = bench.journal(name);
+    let ids = journal.secrets.iter().map(|secret| secret.key_id);
+    ids.map(|id| id.to_string()).collect()
+}
+
+#[test]
+fn no_table_breaks_a_key_id_a_time_or_a_word() {
+    let (bench, _) = Bench::with_app();
+    let json = bench.line("rotate app -o json").exits(0).json();
+    let revoke_at = json[0]["revoke_at"].as_str().unwrap();
+    let status = bench.line("status app -o json").exits(0).json();
+    let expires_at = status[0]["current"]["expires_at"].as_str().unwrap();
+    let keys = key_ids(&bench, "app");
+    assert_eq!(keys.len(), 2);
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let revoke = [revoke_at];
+    let expires_at = [expires_at];
+    for (line, whole) in [
+        ("history", &keys[..]),
+        ("history app", &keys),
+        ("status", &revoke),
+        ("status app", &keys),
+        ("verify app", &keys),
+        ("connection list", &expires_at),
+        ("connection show app", &keys),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let piped = bench.line(line).exits(0);
+        let piped = piped.stdout + &piped.stderr;
+        for columns in [40, 60, 80, 120] {
+            let (code, screen) = Terminal::of_width(&bench, &words, columns).ends();
+            assert_eq!(code, 0, "{screen}");
+            for text in whole {
+                assert!(screen.contains(text), "{text} at {columns}\n{screen}");
+            }
+            for word in screen.split_whitespace() {
+                let word = plain(word).trim_end_matches(':').to_lowercase();
+                let known = piped.to_lowercase();
+                assert!(known.contains(&word), "{word} at {columns}\n{screen}");
+            }
+            for row in screen
+                .lines()
+                .filter(|_| columns >= 80 && line != "connection show app")
+            {
+                let row = plain(row.trim_end());
+                let is_prose = row.starts_with("  ");
+                assert!(
+                    is_prose || row.len() <= usize::from(columns),
+                    "{columns}: {row}"
+                );
+            }
+        }
+    }
+}
+
+/// Without colour.
+fn plain(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| {
+        all + part.split_once('m').map_or("", |(_, rest)| rest)
+    })
+}
+
+#[test]
+fn what_rotate_prints_can_be_copied_from_a_narrow_terminal() {
+    for columns in [80, 120] {
+        let (bench, _) = Bench::with_app();
+        let (code, screen) = Terminal::of_width(&bench, &["rotate", "app"], columns).ends();
+        assert_eq!(code, 0, "{screen}");
+        for key_id in key_ids(&bench, "app") {
+            assert!(screen.contains(&key_id), "{key_id} at {columns}\n{screen}");
+        }
     }
 }

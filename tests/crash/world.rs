@@ -215,6 +215,7 @@ impl World {
             next_rotation_at: None,
             rotate_now: false,
             check: true,
+            take_over: false,
         };
         engine.adopt(candidate).await.unwrap();
     }

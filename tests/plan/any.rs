@@ -70,6 +70,7 @@ prop_compose! {
         Secret {
             key_id, role, origin, generation, hint: "abc".into(), starts_at, expires_at,
             attempt: None,
+            refused: None,
         }
     }
 }
@@ -179,7 +180,8 @@ prop_compose! {
         declared.pull = pull;
         Journal {
             id: ConnectionId(1), declared, object_id: None, paused, removed_at,
-            anchor: (due_at - DAY * 30).date_naive(), due_at, next_action_at: None, mutated_at,
+            anchor: (due_at - DAY * 30).date_naive(), due_at, next_action_at: None,
+            planned_at: None, mutated_at,
             secrets, rotations, deliveries, removals,
             watches: watches
                 .into_iter()
@@ -270,11 +272,19 @@ impl Case<'_> {
                         .is_some_and(|it| it.called_at.is_none() && self.may_change(&it.retry))
             }
             Step::Abandon(id) => {
-                let State::Minted { minted_at, .. } = self.rotation(*id).state.effective() else {
+                let State::Minted { new, minted_at } = self.rotation(*id).state.effective() else {
                     return false;
                 };
                 let spare = |it: &Secret| it.expires_at.is_none_or(|at| at > *now + DAY);
-                *minted_at + DAY <= *now && current.is_some_and(spare) && !journal.paused
+                let starts_at = journal.secret(*new).and_then(|it| it.starts_at);
+                let past: Vec<_> = [Some(*minted_at), starts_at]
+                    .into_iter()
+                    .flatten()
+                    .filter(|at| at <= now)
+                    .collect();
+                let old = !past.is_empty() && past.iter().all(|at| *at + DAY <= *now);
+                let refused = self.rotation(*id).retry.failures >= 3;
+                old && refused && current.is_some_and(spare) && !journal.paused
             }
             // Where it is gone already, the current one must be held.
             Step::Enter(_, State::Overlapping { new, .. }) => {
@@ -290,9 +300,12 @@ impl Case<'_> {
             Step::Look(id) | Step::Prove(id) => {
                 !journal.paused && self.may_try(&self.rotation(*id).retry)
             }
-            Step::Promote(_) | Step::Confirm(_) => !journal.paused,
+            Step::Promote(id) => !journal.paused && self.may_try(&self.rotation(*id).retry),
+            Step::Confirm(_) => !journal.paused,
             Step::Watch(attempt) => journal.watches.iter().any(|it| {
-                it.attempt == *attempt && it.next_look <= *now && self.may_try(&it.retry)
+                // Further ahead was written by a clock that was wrong.
+                let come = it.next_look <= *now || it.next_look > *now + DAY;
+                it.attempt == *attempt && come && self.may_try(&it.retry)
             }),
             Step::Enter(..) => true,
         }

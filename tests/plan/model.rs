@@ -9,7 +9,9 @@ use keywheel::journal::{
     Removal, Retry, Role, Rotation, RotationId, Secret, State,
 };
 use keywheel::rotation::abandoned;
-use keywheel::rotation::plan::{Ask, Next, Step, Terms, YOUNG, is_absent, is_urgent, plan};
+use keywheel::rotation::plan::{
+    Ask, Next, Step, Terms, YOUNG, is_absent, is_urgent, plan, read_absent,
+};
 use proptest::prelude::*;
 use ulid::Ulid;
 
@@ -86,6 +88,7 @@ impl Model {
             starts_at: Some(start()),
             expires_at: Some(start() + DAY * 67),
             attempt: None,
+            refused: None,
         };
         Self {
             journal: Journal {
@@ -97,6 +100,7 @@ impl Model {
                 anchor: start().date_naive(),
                 due_at: start() + DAY,
                 next_action_at: None,
+                planned_at: None,
                 mutated_at: None,
                 secrets: vec![first],
                 rotations: Vec::new(),
@@ -239,6 +243,7 @@ impl Model {
                     starts_at: Some(self.now),
                     expires_at: Some(self.now + DAY * 67),
                     attempt: Some(attempt),
+                    refused: None,
                 });
                 let minted_at = self.now;
                 self.rotation(id).state = State::Minted { new, minted_at };
@@ -288,7 +293,7 @@ impl Model {
                 Outcome::Orphaned { key_id }
             }
             None => {
-                let absence = absence.read_absent(self.now);
+                let absence = read_absent(absence, self.terms.graph.absence_window.0, self.now);
                 match is_absent(&absence, self.terms.graph.absence_window.0) {
                     true => Outcome::NotMade,
                     false => Outcome::Unknown { absence },
@@ -308,6 +313,7 @@ impl Model {
             starts_at: Some(self.now),
             expires_at: Some(self.now + DAY * 67),
             attempt: Some(attempt),
+            refused: None,
         });
         self.ask_removal(key_id);
     }
@@ -453,7 +459,7 @@ impl Model {
             }
             return;
         }
-        removal.absence = removal.absence.read_absent(now);
+        removal.absence = read_absent(removal.absence, window, now);
         if !is_absent(&removal.absence, window) {
             return;
         }

@@ -206,3 +206,38 @@ async fn p8_e1_a_removal_that_keeps_failing_holds_up_no_urgent_rotation() {
         "nothing follows: it has been overtaken"
     );
 }
+
+#[tokio::test]
+async fn a_rollback_is_followed_by_no_rotation_that_was_abandoned() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    world.rotate("app").await;
+    let replication = Replication {
+        count: 1,
+        tokens: Lag::Fixed(Duration::from_secs(1_000 * 86_400)),
+        ..Replication::default()
+    };
+    world.sandbox.settle();
+    world.sandbox.set_replication(replication);
+    world.clock.advance(Duration::from_secs(86_400));
+    world.rotate_once("app").await;
+    assert_eq!(world.state("app").await, "minted");
+    while world.state("app").await != "abandoned" {
+        let at = world.journal("app").await.next_action_at.unwrap();
+        world.clock.set(at.max(world.clock.now()));
+        world.advance("app", Order::DUE).await;
+        if world.state("app").await == "abandoning" {
+            world.sandbox.set_replication(Replication::default());
+        }
+    }
+    let name = "app".parse().unwrap();
+    world.engine.rollback(&name, Duration::ZERO).await.unwrap();
+    assert_eq!(world.current("app").await, app.keys[0].key_id);
+    let adds = world.count(Kind::AddPassword, &app);
+    world.serve("app", 1, async |_| {}).await;
+    assert_eq!(
+        world.count(Kind::AddPassword, &app),
+        adds,
+        "nobody asked for another"
+    );
+}

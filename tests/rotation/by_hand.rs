@@ -78,7 +78,7 @@ async fn readopt(
     key_id: Option<KeyId>,
 ) -> Result<Adopted, AdoptFault> {
     let name = "app".parse().unwrap();
-    let adopted = world.engine.readopt(&name, value, key_id).await;
+    let adopted = world.engine.readopt(&name, value, key_id, false).await;
     adopted.map(Option::unwrap)
 }
 
@@ -201,7 +201,7 @@ async fn revoke_refuses_what_consumers_still_need() {
 }
 
 /// Rotated, and the destination can't take it.
-async fn undelivered() -> (World, Registered) {
+pub async fn undelivered() -> (World, Registered) {
     let world = World::new().await;
     let application = world.application("app");
     let broken = world.folder.path().join("broken");
@@ -231,7 +231,7 @@ async fn revoke_of_a_pending_one_abandons_the_rotation() {
 }
 
 /// A rotation whose new secret does not sign in.
-async fn unproved() -> (World, Registered, KeyId) {
+pub async fn unproved() -> (World, Registered, KeyId) {
     let (world, application) = adopted("").await;
     let client_id = application.client_id;
     // The two sign-ins before the add are left alone.
@@ -327,6 +327,128 @@ async fn rollback_with_two_open_rotations_goes_one_step_back() {
         "its own overlap"
     );
     world.days_later(2).await;
+    assert_eq!(world.keys(&application), [second]);
+}
+
+/// The first rotation is in its overlap; the second has no overlap, and its old secret is gone.
+async fn with_one_that_outlives_the_next() -> (World, Registered, KeyId) {
+    let (world, application) = adopted("").await;
+    world.rotate("app").await;
+    let order = Order::rotate(Some("0s".parse().unwrap()), false, PATIENT);
+    world.advance("app", order).await;
+    let first = application.keys[0].key_id;
+    let keys = [first, world.current("app").await];
+    assert_eq!(world.keys(&application), keys);
+    (world, application, first)
+}
+
+#[tokio::test]
+async fn rollback_goes_to_the_newest_previous_one_that_is_left() {
+    let (world, application, first) = with_one_that_outlives_the_next().await;
+    let third = world.current("app").await;
+    rollback(&world).await.unwrap();
+    assert_eq!(world.current("app").await, first);
+    assert!(world.holds(&application, &world.file("app"), first));
+    // It is no longer what goes at the end of its overlap; the other one is.
+    world.days_later(6).await;
+    assert_eq!(world.keys(&application), [first, third], "P2");
+    world.days_later(1).await;
+    assert_eq!(world.keys(&application), [first]);
+    assert!(world.journal("app").await.rotations.is_empty());
+}
+
+#[tokio::test]
+async fn revoke_of_the_current_one_goes_to_the_newest_previous_one_that_is_left() {
+    let (world, application, first) = with_one_that_outlives_the_next().await;
+    let third = world.current("app").await;
+    revoke(&world, key(third, true)).await.unwrap();
+    assert_eq!(world.current("app").await, first);
+    assert_eq!(world.keys(&application), [first]);
+    assert!(world.holds(&application, &world.file("app"), first));
+    world.days_later(8).await;
+    assert_eq!(world.keys(&application), [first], "P2");
+}
+
+#[tokio::test]
+async fn rollback_passes_over_one_that_is_gone() {
+    let (world, application) = adopted("").await;
+    let first = world.current("app").await;
+    world.rotate("app").await;
+    let second = world.current("app").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.rotate("app").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.sandbox.delete_key(application.client_id, second);
+    rollback(&world).await.unwrap();
+    assert_eq!(world.current("app").await, first);
+    world.days_later(9).await;
+    assert_eq!(world.keys(&application), [first]);
+    assert!(world.journal("app").await.rotations.is_empty());
+}
+
+/// The next so many proofs of the application's secrets are refused, as by replicas that lag.
+fn refuse(world: &World, application: &Registered, times: u32) {
+    let refusal = Action::RefuseSignIn(SignInError::InvalidSecret(application.client_id));
+    let fault = Fault::on(Kind::Token, refusal).of(application.client_id);
+    world.sandbox.inject(fault.times(times));
+}
+
+#[tokio::test]
+async fn a2_rollback_trusts_no_single_refusal_of_a_young_secret() {
+    let (world, application) = adopted("").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.rotate("app").await;
+    let second = world.current("app").await;
+    rollback(&world).await.unwrap();
+    refuse(&world, &application, 3);
+    rollback(&world).await.unwrap();
+    assert_eq!(world.current("app").await, second);
+    assert!(world.holds(&application, &world.file("app"), second));
+}
+
+#[tokio::test]
+async fn a2_a_rollback_that_could_not_be_proved_says_when_to_try_again() {
+    let (world, application) = adopted("").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.rotate("app").await;
+    let name = "app".parse().unwrap();
+    // The older one was in use a moment ago; the newer one is young.
+    for _ in 0..2 {
+        let before = world.journal("app").await;
+        refuse(&world, &application, u32::MAX);
+        let tried = world.engine.rollback(&name, Duration::from_secs(30)).await;
+        let Err(AdvanceFault::NotYet { code, remedy, .. }) = tried else {
+            panic!("{tried:?}");
+        };
+        assert_eq!(code, "not-proved-yet");
+        assert!(remedy.contains("try again"), "{remedy}");
+        assert_eq!(world.journal("app").await, before);
+        world.sandbox.clear_faults();
+        rollback(&world).await.unwrap();
+    }
+    // Later a refusal is what it says.
+    world.clock.advance(Duration::from_secs(3_600));
+    refuse(&world, &application, u32::MAX);
+    assert_eq!(code(rollback(&world).await), "rollback-refused");
+    world.sandbox.clear_faults();
+    let dead = Fault::on(Kind::Token, Action::HangUp).always();
+    world.sandbox.inject(dead);
+    let tried = rollback(&world).await;
+    assert!(
+        matches!(tried, Err(AdvanceFault::NotYet { .. })),
+        "{tried:?}"
+    );
+}
+
+#[tokio::test]
+async fn a2_revoke_trusts_no_single_refusal_of_a_young_secret() {
+    let (world, application) = adopted("").await;
+    world.clock.advance(Duration::from_secs(86_400));
+    world.rotate("app").await;
+    let second = world.current("app").await;
+    refuse(&world, &application, 2);
+    let first = application.keys[0].key_id;
+    revoke(&world, key(first, true)).await.unwrap();
     assert_eq!(world.keys(&application), [second]);
 }
 

@@ -400,11 +400,10 @@ async fn d6_a_damaged_or_newer_database_is_refused_and_left_as_it_is() {
     world.adopted().await;
     let path = world.engine.settings.store_path.clone();
     let other = world.folder.path().join("other.db");
-    let version = schema(&path);
-    set_schema(&path, 999);
+    let known = set_schema(&path, 999);
     let newer = SqliteStore::open(&path).unwrap_err();
     assert!(matches!(newer, StoreFault::Newer { .. }), "{newer}");
-    set_schema(&path, version);
+    set_schema(&path, known);
     world.restart().await;
     assert_eq!(world.store.journals().await.unwrap().len(), 1);
     let garbage = [0x5a; 8192];
@@ -415,15 +414,12 @@ async fn d6_a_damaged_or_newer_database_is_refused_and_left_as_it_is() {
     assert_eq!(std::fs::read(&other).unwrap(), garbage);
 }
 
-fn schema(path: &std::path::Path) -> i64 {
+/// What it was before.
+fn set_schema(path: &std::path::Path, version: i64) -> i64 {
     let db = rusqlite::Connection::open(path).unwrap();
-    db.pragma_query_value(None, "user_version", |row| row.get(0))
-        .unwrap()
-}
-
-fn set_schema(path: &std::path::Path, version: i64) {
-    let db = rusqlite::Connection::open(path).unwrap();
+    let before = db.pragma_query_value(None, "user_version", |row| row.get(0));
     db.pragma_update(None, "user_version", version).unwrap();
+    before.unwrap()
 }
 
 #[test]

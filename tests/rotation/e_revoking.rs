@@ -11,7 +11,7 @@ use keywheel::rotation::advance::Order;
 use keywheel::rotation::standing::{Health, standing};
 use keywheel::sandbox::{
     Action, Answer, Fault, GraphError, Kind, Lag, NewApplication, NewPassword, Permission,
-    Registered, Replication, RetryAfter, Routing,
+    Registered, Replication, RetryAfter, Routing, SignInError,
 };
 
 use crate::world::{PATIENT, World, start};
@@ -391,4 +391,41 @@ async fn e1_a_permission_that_is_lost_blocks_and_found_again_unblocks() {
     world.days_later(1).await;
     assert_eq!(world.state("app").await, "completed");
     assert_eq!(health(&world).await, Health::Ok);
+}
+
+#[tokio::test]
+async fn e5_p2_the_last_look_proves_the_current_secret_again() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    world.rotate("app").await;
+    world.clock.advance(Duration::from_secs(7 * 86_400));
+    // A token for Graph is had; what proves the secret is refused.
+    let refused = Action::RefuseSignIn(SignInError::InvalidSecret(app.client_id));
+    let proofs = Fault::on(Kind::Token, refused).nth(2).always();
+    world.sandbox.inject(proofs);
+    world.advance("app", Order::DUE).await;
+    assert_eq!(world.count(Kind::RemovePassword, &app), 0);
+    assert_eq!(world.state("app").await, "overlapping");
+    assert_eq!(world.keys(&app).len(), 2);
+}
+
+#[tokio::test]
+async fn e5_p2_a_removal_that_is_tried_again_looks_again() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    world.rotate("app").await;
+    world.clock.advance(Duration::from_secs(7 * 86_400));
+    let lost = Fault::on(Kind::RemovePassword, Action::HangUp);
+    world.sandbox.inject(lost);
+    world.advance("app", Order::DUE).await;
+    assert_eq!(world.state("app").await, "revoking");
+    // Meanwhile somebody deletes the current one.
+    let current = world.current("app").await;
+    world.sandbox.delete_key(app.client_id, current);
+    world.serve("app", 2, async |_| {}).await;
+    assert_eq!(
+        world.keys(&app),
+        [app.keys[0].key_id],
+        "the last usable one"
+    );
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use keywheel::clock::Clock;
 use keywheel::entra::KeyId;
-use keywheel::rotation::advance::{Order, Stop};
+use keywheel::rotation::adopt::{AdoptFault, Adopted, Candidate};
+use keywheel::rotation::advance::{Engine, Order, Stop};
 use keywheel::sandbox::{Action, Fault, Key, Kind, NewPassword, Registered};
+use keywheel::store::HistoryFilter;
 
 use crate::world::World;
 
@@ -33,6 +35,128 @@ async fn g5_p5_a_key_of_another_instance_blocks_adopting() {
         "{fault}"
     );
     assert!(world.store_is_empty().await);
+}
+
+/// One store has rotated `app`, whose consumer holds that secret; what another is to adopt.
+async fn rotated_elsewhere() -> (World, Registered, Key, Engine) {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    world
+        .advance(
+            "app",
+            Order::rotate(Some("0s".parse().unwrap()), false, SAT),
+        )
+        .await;
+    let theirs = world.key(&app, world.current("app").await);
+    assert_eq!(world.keys(&app), [theirs.key_id]);
+    let other = world.another_instance().await;
+    (world, app, theirs, other)
+}
+
+const SAT: Duration = Duration::from_secs(300);
+
+fn candidate(world: &World, app: &Registered, secret: &Key, take_over: bool) -> Candidate {
+    Candidate {
+        secret: secret.value.clone(),
+        take_over,
+        ..world.candidate(world.declared("app", app, "pull = true"), app)
+    }
+}
+
+fn code(adopted: Result<Adopted, AdoptFault>) -> String {
+    match adopted {
+        Err(AdoptFault::Check { code, remedy, .. }) => {
+            assert!(remedy.unwrap().contains("--take-over"));
+            code
+        }
+        other => panic!("not refused by a check: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn g5_p2_p5_what_another_instance_made_is_adopted_only_when_a_person_says_so() {
+    let (world, app, theirs, other) = rotated_elsewhere().await;
+    let name = "app".parse().unwrap();
+    let adopted = other.adopt(candidate(&world, &app, &theirs, false)).await;
+    assert_eq!(code(adopted), "other-instance");
+    assert!(other.store.journals().await.unwrap().is_empty());
+
+    let adopted = other.adopt(candidate(&world, &app, &theirs, true)).await;
+    let adopted = adopted.unwrap();
+    let instance = world.engine.instances[0].to_string();
+    let said = adopted.notes.iter().any(|note| note.contains(&instance));
+    assert!(said, "P7: {:?}", adopted.notes);
+    let history = other.store.history(HistoryFilter::default()).await.unwrap();
+    let taken = history.iter().find(|it| it.action == "taken-over").unwrap();
+    assert_eq!(taken.key_id, Some(theirs.key_id));
+    assert!(taken.result.contains(&instance), "{}", taken.result);
+    // Ours from here on: it goes as any other, and stands in the way of nothing.
+    other
+        .advance(&name, Order::rotate(None, false, SAT))
+        .await
+        .unwrap();
+    let journal = other.journal(&name).await.unwrap();
+    let current = journal.current().unwrap().key_id;
+    let value = world.key(&app, theirs.key_id).value;
+    let corrected = other.readopt(&name, value, None, false).await;
+    assert_eq!(corrected.unwrap().unwrap().key_id, theirs.key_id);
+    assert_eq!(world.keys(&app), [theirs.key_id, current]);
+}
+
+#[tokio::test]
+async fn g5_p2_p5_given_anew_by_hand_it_is_refused_as_well() {
+    let (world, app, theirs, other) = rotated_elsewhere().await;
+    let name = "app".parse().unwrap();
+    let end = world.clock.now() + TimeDelta::days(60);
+    let portal = NewPassword::until(end);
+    let portal = world.sandbox.add_key(app.client_id, portal).unwrap();
+    // Its own secret, made in the portal, is adopted while that of the other store is away.
+    world.sandbox.delete_key(app.client_id, theirs.key_id);
+    other
+        .adopt(candidate(&world, &app, &portal, false))
+        .await
+        .unwrap();
+    let name_of_theirs = theirs.display_name.clone();
+    let again = NewPassword {
+        display_name: name_of_theirs,
+        ..NewPassword::until(end)
+    };
+    let again = world.sandbox.add_key(app.client_id, again).unwrap();
+    let given =
+        |take_over| other.readopt(&name, again.value.clone(), Some(again.key_id), take_over);
+    let refused = given(false).await.map(Option::unwrap);
+    assert_eq!(code(refused), "other-instance");
+    let adopted = given(true).await.unwrap().unwrap();
+    assert_eq!(adopted.key_id, again.key_id);
+    let history = other.store.history(HistoryFilter::default()).await.unwrap();
+    assert!(history.iter().any(|it| it.action == "taken-over"), "P7");
+}
+
+#[tokio::test]
+async fn g5_p5_a_check_that_was_postponed_finds_it_too() {
+    let (world, app, theirs, other) = rotated_elsewhere().await;
+    let name = "app".parse().unwrap();
+    let postponed = Candidate {
+        key_id: Some(theirs.key_id),
+        check: false,
+        ..candidate(&world, &app, &theirs, false)
+    };
+    other.adopt(postponed).await.unwrap();
+    other
+        .advance(&name, Order::rotate(None, false, SAT))
+        .await
+        .unwrap();
+    let journal = other.journal(&name).await.unwrap();
+    let failure = journal.rotations[0].retry.last.clone().unwrap();
+    assert_eq!(failure.code, "other-instance");
+    assert_eq!(world.keys(&app), [theirs.key_id]);
+    // The way out that is named, beside the rotation that it stands in the way of.
+    let readopted = other.readopt(&name, theirs.value.clone(), None, true).await;
+    assert_eq!(readopted.unwrap().unwrap().key_id, theirs.key_id);
+    other.advance(&name, Order::resume(SAT)).await.unwrap();
+    let journal = other.journal(&name).await.unwrap();
+    let current = journal.current().unwrap().key_id;
+    assert_eq!(world.keys(&app), [theirs.key_id, current]);
 }
 
 #[tokio::test]

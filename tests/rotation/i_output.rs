@@ -134,7 +134,8 @@ async fn i3_p9_a_delivery_that_is_outstanding_and_the_revocation_after_it_are_na
     assert_eq!(world.state("app").await, "delivering");
     world.sandbox.on_call(|_, _| async {});
     std::fs::remove_dir(&file).unwrap();
-    world.clock.advance(Duration::from_secs(3_600));
+    // A folder in the place of a file is a person's to mend, and tried daily.
+    world.clock.advance(Duration::from_secs(24 * 3_600));
     let changes = forecast_holds(&world, &app, due(), "delivering").await;
     assert_eq!(changes.len(), 2);
 }

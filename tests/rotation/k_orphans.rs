@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use keywheel::clock::Clock;
 use keywheel::entra::KeyId;
 use keywheel::rotation::advance::{Order, OrphansFault, Stop};
-use keywheel::sandbox::{Action, Fault, Kind, NewPassword, Registered};
+use keywheel::sandbox::{Action, Fault, GraphError, Kind, NewPassword, Registered};
+use keywheel::store::Change;
 
 use crate::world::World;
 
@@ -200,4 +201,89 @@ async fn k3_p3_the_secrets_of_another_instance_are_never_swept() {
     assert_eq!(listed(&world).await, [orphan]);
     sweep(&world).await;
     assert_eq!(world.keys(&app), [world.current("app").await, theirs]);
+}
+
+/// A connection whose answer to an add was lost, and that was removed before anybody could look.
+async fn removed_with_a_lost_answer() -> (World, Registered) {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let lost = Fault::on(Kind::AddPassword, Action::HangUp).after_effect();
+    world.sandbox.inject(lost);
+    let denied = Fault::on(Kind::GetApplication, Action::Refuse(GraphError::Denied));
+    world.sandbox.inject(denied.nth(2).always());
+    world.rotate("app").await;
+    assert_eq!(world.state("app").await, "blocked");
+    world.sandbox.clear_faults();
+    (world, app)
+}
+
+async fn adopted_again(world: &World, app: &Registered) {
+    let name = "app".parse().unwrap();
+    world.engine.remove(&name).await.unwrap().unwrap();
+    let more = world.to_file("app");
+    world.adopt("app", app, &more).await.unwrap();
+}
+
+async fn foreign(world: &World) -> Vec<KeyId> {
+    let name = "app".parse().unwrap();
+    let foreign = world.engine.foreign(&name).await.unwrap().unwrap();
+    foreign.iter().map(|password| password.key_id).collect()
+}
+
+#[tokio::test]
+async fn k1_p4_a_name_that_an_earlier_connection_left_open_is_looked_for_further() {
+    let (world, app) = removed_with_a_lost_answer().await;
+    assert_eq!(world.keys(&app).len(), 2);
+    adopted_again(&world, &app).await;
+    assert_eq!(world.journal("app").await.watches.len(), 1);
+    world.serve("app", 3, async |_| {}).await;
+    assert_eq!(world.keys(&app), [app.keys[0].key_id], "it is removed");
+}
+
+#[tokio::test]
+async fn k1_p7_the_orphan_of_an_earlier_connection_is_ours() {
+    let (world, app) = removed_with_a_lost_answer().await;
+    let orphan = world.keys(&app)[1];
+    adopted_again(&world, &app).await;
+    // Nobody looks for it any more.
+    let watches = world.journal("app").await.watches;
+    let done = watches.iter().map(|it| Change::WatchDone(it.attempt));
+    world.commit("app", done.collect()).await;
+    assert_eq!(foreign(&world).await, []);
+    assert_eq!(listed(&world).await, [orphan]);
+    sweep(&world).await;
+    assert_eq!(world.keys(&app), [app.keys[0].key_id]);
+}
+
+#[tokio::test]
+async fn k1_p3_what_an_earlier_connection_has_handed_out_is_no_orphan() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    world.rotate("app").await;
+    let used = world.current("app").await;
+    adopted_again(&world, &app).await;
+    assert_eq!(listed(&world).await, []);
+    assert_eq!(foreign(&world).await, [used]);
+}
+
+#[tokio::test]
+async fn e2_p4_a_young_key_that_went_without_a_204_is_looked_for_further() {
+    let world = World::new().await;
+    let app = world.adopted().await;
+    let lost = Fault::on(Kind::AddPassword, Action::HangUp).after_effect();
+    world.sandbox.inject(lost);
+    world.rotate_once("app").await;
+    world.clock.advance(Duration::from_secs(2));
+    world.advance("app", Order::DUE).await;
+    let orphan = world.journal("app").await.removals[0].key_id;
+    // A replica that does not know it yet says that it is not there.
+    world.sandbox.delete_key(app.client_id, orphan);
+    let mut watched = false;
+    world
+        .serve("app", 1, async |world| {
+            let journal = world.journal("app").await;
+            watched |= journal.removals.is_empty() && !journal.watches.is_empty();
+        })
+        .await;
+    assert!(watched, "nobody has said 204");
 }

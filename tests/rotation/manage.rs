@@ -6,7 +6,7 @@ use keywheel::connection::Declared;
 use keywheel::journal::{AttemptName, Rotation, State};
 use keywheel::rotation::adopt::AdoptFault;
 use keywheel::rotation::advance::Removed;
-use keywheel::sandbox::{Action, Fault, GraphError, Kind};
+use keywheel::sandbox::{Action, Fault, GraphError, Kind, SignInError};
 use keywheel::store::Store;
 
 use crate::world::World;
@@ -164,6 +164,27 @@ async fn p7_what_a_removed_connection_leaves_unfinished_is_named() {
     assert_eq!(removed.unknown, []);
     let event = given_up("removal-given-up").await.unwrap();
     assert_eq!(event.key_id, Some(orphan));
+}
+
+#[tokio::test]
+async fn p7_a_secret_that_was_made_and_never_used_is_named_as_such() {
+    let world = World::new().await;
+    let application = world.adopted().await;
+    // Disabled while the new secret was being proved.
+    let disabled = Action::RefuseSignIn(SignInError::DisabledApplication(application.client_id));
+    let fault = Fault::on(Kind::Token, disabled).nth(2).always();
+    world.sandbox.inject(fault);
+    world.rotate_once("app").await;
+    assert_eq!(world.state("app").await, "blocked");
+    let [first, pending] = world.keys(&application)[..] else {
+        panic!("not minted");
+    };
+    let removed = remove(&world).await;
+    assert_eq!(removed.stay, [first, pending]);
+    assert_eq!(removed.unused, [pending]);
+    let events = world.events().await;
+    let event = events.iter().find(|it| it.action == "unused-secret-left");
+    assert_eq!(event.unwrap().key_id, Some(pending));
 }
 
 async fn remove(world: &World) -> Removed {

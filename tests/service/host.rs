@@ -96,6 +96,7 @@ impl Host {
             key_id: None,
             next_rotation_at: Some(now),
             rotate_now: false,
+            take_over: false,
             check: true,
         };
         self.engine.adopt(candidate).await.unwrap();

@@ -1,6 +1,5 @@
 //! What the listener shows: health, metrics, the page; never a secret.
 
-use keywheel::store::Store;
 use rustix::process::Signal;
 use secrecy::ExposeSecret;
 

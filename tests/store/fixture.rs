@@ -139,6 +139,7 @@ pub(crate) fn secret(n: u128, role: Role) -> Secret {
         starts_at: None,
         expires_at: Some(at(86_400)),
         attempt: None,
+        refused: None,
     }
 }
 
@@ -150,7 +151,8 @@ pub(crate) fn adoption(name: &str, n: u128) -> Adoption {
         anchor: NaiveDate::from_ymd_opt(2026, 11, 20).unwrap(),
         due_at: at(3_600),
         next_action_at: Some(at(3_600)),
-        event: event("adopted", Some(name)),
+        planned_at: at(0),
+        events: vec![event("adopted", Some(name))],
     }
 }
 

@@ -51,7 +51,10 @@ async fn each_field_of_a_connection_is_changed_alone() {
             anchor,
             due_at: at(50),
         },
-        Change::NextAction(None),
+        Change::NextAction {
+            at: None,
+            planned_at: at(60),
+        },
         Change::Mutated(at(51)),
     ];
     let lease = bench.lease(id, 1).await;
@@ -62,6 +65,7 @@ async fn each_field_of_a_connection_is_changed_alone() {
     expected.anchor = anchor;
     expected.due_at = at(50);
     expected.next_action_at = None;
+    expected.planned_at = Some(at(60));
     expected.mutated_at = Some(at(51));
     assert_eq!(bench.journal("crm-2").await, expected);
     assert_eq!(
@@ -221,7 +225,9 @@ async fn k2_attempts_outlive_rotation_and_connection() {
             name: attempt(n),
             connection: id,
             rotation: rotation(1, State::Abandoned).id,
+            application: (declared("crm", 1).tenant_id, declared("crm", 1).client_id),
             key_id: Some(made),
+            handed_out: false,
         };
         let found = bench.store.attempt(attempt(n)).await.unwrap();
         assert_eq!(found, Some(known));
@@ -254,6 +260,27 @@ async fn f8_what_expires_first_is_due_first() {
     };
     assert!(due(3_599).await.is_empty());
     assert_eq!(due(3_600).await, ["soon", "late", "never"]);
+}
+
+#[tokio::test]
+async fn p8_f11_what_was_planned_by_a_clock_that_is_ahead_is_due() {
+    let bench = Bench::new();
+    let id = bench.adopt("crm", 1, "v").await;
+    let lease = bench.lease(id, 1).await;
+    for next in [None, Some(at(9_000))] {
+        let planned = Change::NextAction {
+            at: next,
+            planned_at: at(1_000),
+        };
+        bench.store.commit(&lease, vec![planned]).await.unwrap();
+        let due = async |now| bench.store.due(at(now), 9).await.unwrap().len();
+        assert_eq!(due(699).await, 1, "more than five minutes");
+        assert_eq!(due(700).await, 0);
+        assert_eq!(due(1_000).await, 0);
+    }
+    let removed = vec![Change::Remove(Some(at(0)))];
+    bench.store.commit(&lease, removed).await.unwrap();
+    assert_eq!(bench.store.due(at(0), 9).await.unwrap(), []);
 }
 
 #[tokio::test]

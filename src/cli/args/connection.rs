@@ -46,7 +46,7 @@ pub struct Named {
 }
 
 /// What can be declared and edited alike.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct Fields {
     /// Who signs in to Graph: `self`, or an [[identity]] of the settings
     #[arg(long, value_name = "NAME")]
@@ -119,6 +119,9 @@ pub struct Add {
     /// Check nothing now, but just before the first change
     #[arg(long)]
     pub no_check: bool,
+    /// Adopt a secret that another instance made; its store is lost, or no longer has the connection
+    #[arg(long, conflicts_with = "no_check")]
+    pub take_over: bool,
     /// Read the secret from here; otherwise from standard input, or a prompt
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -154,6 +157,18 @@ pub struct Edit {
     /// Its Key ID
     #[arg(long, value_name = "ID", requires = "secret_file")]
     pub key_id: Option<KeyId>,
+    /// Adopt it although another instance made it; its store is lost, or no longer has the connection
+    #[arg(long, requires = "secret_file")]
+    pub take_over: bool,
+}
+
+impl Edit {
+    /// Whether no flag says what is to be changed.
+    pub fn is_empty(&self) -> bool {
+        let lists = self.remove_labels.is_empty() && self.remove_destinations.is_empty();
+        let rest = self.rename.is_none() && !self.no_pull && self.secret_file.is_none();
+        lists && rest && self.fields == Fields::default()
+    }
 }
 
 /// What a connection is adopted with for good: taken so that an edit can say so.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::args;
 use super::super::context::Context;
 use super::super::exit::{Complaint, Exit};
+use super::super::holdings::holdings;
 use super::super::output::{Output, instant};
 use super::super::progress::Progress;
 use super::super::rotate::{PATIENCE, busy};
@@ -13,7 +14,7 @@ use super::super::view::{self, ConnectionView};
 use super::{declare, list};
 use crate::connection::{ConnectionName, Declared};
 use crate::journal::Journal;
-use crate::rotation::adopt::{Adopted, Candidate};
+use crate::rotation::adopt::{AdoptFault, Adopted, Candidate};
 use crate::rotation::advance::{Engine, Order, Stop};
 use crate::wording::listed;
 
@@ -34,8 +35,9 @@ pub(in crate::cli) async fn run(context: &Context, args: args::Add) -> Result<Ex
         next_rotation_at: args.next_rotation_at,
         rotate_now: args.rotate_now,
         check: !args.no_check,
+        take_over: args.take_over,
     };
-    let adopted = engine.adopt(candidate).await?;
+    let adopted = engine.adopt(candidate).await.map_err(not_adopted)?;
     tell(context.output, &args.name, &adopted);
     let rotated = if args.rotate_now {
         rotate(&engine, &args.name).await
@@ -49,9 +51,30 @@ pub(in crate::cli) async fn run(context: &Context, args: args::Add) -> Result<Ex
         context.output.data(&view, || list::lines(&view));
     }
     if rotated.is_ok() {
+        if !args.rotate_now {
+            tell_what_lacks_it(context.output, &engine, &journal).await;
+        }
         tell_next(context.output, &view, &journal);
     }
     rotated
+}
+
+/// A connection that was refused is none that could be edited.
+fn not_adopted(fault: AdoptFault) -> Complaint {
+    let complaint = Complaint::from(fault);
+    let edits = [
+        "`keywheel connection edit NAME --secret-file FILE`",
+        "`connection edit NAME --secret-file FILE`",
+    ];
+    let remedy = complaint.remedy.map(|remedy| {
+        edits.iter().fold(remedy, |remedy, edit| {
+            remedy.replace(edit, "`keywheel connection add`")
+        })
+    });
+    Complaint {
+        remedy,
+        ..complaint
+    }
 }
 
 /// Rotates at once what was just adopted, and says how that ended.
@@ -86,6 +109,20 @@ pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, adopted: &Adop
     }
     for note in &adopted.notes {
         output.note(&format!("note: {note}"));
+    }
+}
+
+/// A file that has another secret, of a connection that was removed, say: nothing writes it before
+/// the next rotation.
+async fn tell_what_lacks_it(output: Output, engine: &Engine, journal: &Journal) {
+    let name = journal.name();
+    for holding in holdings(engine, journal).await.unwrap_or_default() {
+        if holding.holds == Some(false) {
+            output.note(&format!(
+                "note: {} does not hold this secret; to hand it over: keywheel deliver {name}",
+                holding.destination
+            ));
+        }
     }
 }
 

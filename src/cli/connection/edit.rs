@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::super::args;
+use super::super::args::{self, Fields};
 use super::super::context::Context;
 use super::super::exit::{Complaint, Exit};
 use super::super::output::Output;
@@ -13,8 +13,7 @@ use super::super::rotate::{PATIENCE, busy};
 use super::super::secret_input;
 use super::super::view;
 use super::{add, declare, list};
-use crate::connection::{ConnectionName, Declared, DestinationSpec};
-use crate::entra::KeyId;
+use crate::connection::{ConnectionName, Declared, DestinationSpec, Policy};
 use crate::rotation::advance::{Edited, Engine, Order, Stop};
 use crate::wording::{hint, listed, quoted};
 
@@ -24,12 +23,18 @@ pub(super) async fn run(context: &Context, args: args::Edit) -> Result<Exit, Com
         return Err(immutable(&before.name, field));
     }
     let declared = edited(before.clone(), &args)?;
+    if args.is_empty() {
+        return Err(
+            Complaint::usage("nothing-to-change", "nothing is said that is to be changed")
+                .remedy("`keywheel connection edit --help` names what can be changed"),
+        );
+    }
     if declared == before && args.secret_file.is_none() {
-        return Err(Complaint::usage(
-            "nothing-to-change",
-            "nothing is given that is not so already",
-        )
-        .remedy("`keywheel connection edit --help` names what can be changed"));
+        context.output.note("nothing to do: it is so already");
+        let journal = context.connection(&args.name).await?;
+        let view = view::view(&context.settings, &journal, context.clock.now())?;
+        context.output.data(&view, || list::lines(&view));
+        return Ok(Exit::Done);
     }
     declare::check(&context.settings, &declared)?;
     declare::check_places(&declared, Some(&before)).await?;
@@ -40,18 +45,45 @@ pub(super) async fn run(context: &Context, args: args::Edit) -> Result<Exit, Com
     let engine = context.engine(Arc::new(Progress::new(1))).await?;
     let name = declared.name.clone();
     if declared != before {
+        let (former, after) = (context.settings.policy(&before).ok(), declared.clone());
         let edited = engine.edit(&before, declared).await?;
         let edited = edited.ok_or_else(|| busy(&before.name))?;
         tell(context.output, &name, &edited);
+        for change in follows(&former, &context.settings.policy(&after).ok(), &args.fields) {
+            context.output.note(&change);
+        }
     }
     let exit = match secret {
-        Some(secret) => readopt(&engine, &name, secret, args.key_id, context.output).await?,
+        Some(secret) => readopt(&engine, &args, &name, secret, context.output).await?,
         None => Exit::Done,
     };
     let journal = context.connection(&name).await?;
     let view = view::view(&context.settings, &journal, context.clock.now())?;
     context.output.data(&view, || list::lines(&view));
     Ok(exit)
+}
+
+/// What changes with an interval although nobody has said so.
+fn follows(before: &Option<Policy>, after: &Option<Policy>, given: &Fields) -> Vec<String> {
+    let (Some(before), Some(after)) = (before, after) else {
+        return Vec::new();
+    };
+    let overlaps = (before.overlap.to_string(), after.overlap.to_string());
+    let lifetimes = (before.lifetime_days, after.lifetime_days);
+    let mut told = Vec::new();
+    if given.overlap.is_none() && overlaps.0 != overlaps.1 {
+        let (from, to) = overlaps;
+        told.push(format!(
+            "note: with it the overlap goes from {from} to {to}"
+        ));
+    }
+    if given.lifetime_days.is_none() && lifetimes.0 != lifetimes.1 {
+        let (from, to) = lifetimes;
+        told.push(format!(
+            "note: with it the life of a new secret goes from {from} to {to} days"
+        ));
+    }
+    told
 }
 
 /// What the flags make of what was declared.
@@ -136,12 +168,14 @@ pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, edited: &Edite
 /// Adopts another secret, and hands it to every destination.
 async fn readopt(
     engine: &Engine,
+    args: &args::Edit,
     name: &ConnectionName,
     secret: SecretString,
-    key_id: Option<KeyId>,
     output: Output,
 ) -> Result<Exit, Complaint> {
-    let adopted = engine.readopt(name, secret, key_id).await?;
+    let adopted = engine
+        .readopt(name, secret, args.key_id, args.take_over)
+        .await?;
     add::tell(output, name, &adopted.ok_or_else(|| busy(name))?);
     match engine.advance(name, Order::resume(PATIENCE)).await? {
         Stop::Busy => Err(busy(name)),

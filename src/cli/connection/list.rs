@@ -2,7 +2,7 @@
 
 use super::super::context::Context;
 use super::super::exit::{Complaint, Exit};
-use super::super::output::{instant_or, table};
+use super::super::output::{instant, instant_or, table};
 use super::super::view::{ConnectionView, FailureView, view};
 use crate::connection::ConnectionName;
 use crate::text::harmless;
@@ -57,7 +57,8 @@ fn rows(views: &[ConnectionView]) -> String {
         "expires",
         "next rotation",
         "problem",
-    ]);
+    ])
+    .sparing(&["hint", "state", "next rotation"]);
     for view in views {
         let current = view.current.as_ref();
         let problem = view.last_error.as_ref();
@@ -114,10 +115,13 @@ pub(super) fn lines(view: &ConnectionView) -> String {
         None => lines.add("current", "none".into()),
     }
     for previous in &view.previous {
-        let revoked = instant_or(previous.revoke_at, "with the next rotation or later");
+        let revoked = previous.revoke_at.map_or_else(
+            || "with the next rotation or later".to_owned(),
+            |at| format!("at {}", instant(at)),
+        );
         lines.add(
             "previous",
-            format!("{}, revoked {revoked}", previous.key_id),
+            format!("{}, to be revoked {revoked}", previous.key_id),
         );
     }
     lines.add(
@@ -128,7 +132,10 @@ pub(super) fn lines(view: &ConnectionView) -> String {
         let what = format!("{} at {}", next.what, instant_or(Some(next.at), "-"));
         lines.add("next action", what);
     }
-    lines.add("safe until", instant_or(view.safe_until, "for ever"));
+    lines.add(
+        "safe until",
+        instant_or(view.safe_until, view.without_end()),
+    );
     destinations(view, &mut lines);
     if let Some(problem) = &view.last_error {
         lines.add("problem", words(problem));
@@ -152,7 +159,7 @@ fn destinations(view: &ConnectionView, lines: &mut Lines) {
                 "{} ({}), {}{}",
                 destination.name,
                 destination.kind,
-                destination.state,
+                destination.in_words(),
                 problem.unwrap_or_default()
             ),
         );
@@ -171,7 +178,7 @@ fn health(view: &ConnectionView) -> String {
 fn expiry(view: &ConnectionView) -> String {
     view.current.as_ref().map_or_else(
         || "-".to_owned(),
-        |current| instant_or(current.expires_at, "never"),
+        |current| instant_or(current.expires_at, current.without_date()),
     )
 }
 

@@ -29,6 +29,9 @@ struct RemovedView<'a> {
     /// Those of them that were to be removed.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     unremoved_key_ids: &'a [KeyId],
+    /// Those of them that were made and never used.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unused_key_ids: &'a [KeyId],
     /// Display names that nobody looks for any more.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     unknown_display_names: &'a [AttemptName],
@@ -54,6 +57,7 @@ pub(super) async fn run(
         connection: name,
         key_ids: &removed.stay,
         unremoved_key_ids: &removed.unremoved,
+        unused_key_ids: &removed.unused,
         unknown_display_names: &removed.unknown,
         restorable_until: removed.until,
     };
@@ -89,6 +93,12 @@ pub(in crate::cli) fn tell(output: Output, name: &ConnectionName, removed: &Remo
             "these of them were to be removed, and Keywheel no longer does it: {}; delete them in \
              the portal",
             crate::wording::listed(&removed.unremoved)
+        ));
+    }
+    if !removed.unused.is_empty() {
+        output.note(&format!(
+            "made and never used: {}; delete it in the portal",
+            crate::wording::listed(&removed.unused)
         ));
     }
     if !removed.unknown.is_empty() {

@@ -1,6 +1,6 @@
 //! All about one connection.
 
-use super::super::output::{instant, instant_or, style, table};
+use super::super::output::{Table, instant, instant_or, style, table};
 use super::super::view::ConnectionView;
 use super::{next_action, trouble, word};
 use crate::journal::{Journal, Origin, Removal, Role, Rotation, State};
@@ -48,13 +48,16 @@ fn head(view: &ConnectionView) -> String {
         ),
     );
     line("overlap", view.overlap.clone());
-    line("safe until", instant_or(view.safe_until, "no end"));
+    line(
+        "safe until",
+        instant_or(view.safe_until, view.without_end()),
+    );
     line("next action", next_action(view));
     lines.join("\n")
 }
 
 fn secrets(journal: &Journal) -> Option<String> {
-    let mut table = table(&["key id", "role", "hint", "origin", "expires"]);
+    let mut table = table(&["key id", "role", "hint", "origin", "expires"]).sparing(&["origin"]);
     for secret in &journal.secrets {
         let role = match secret.role {
             Role::Pending => "pending",
@@ -79,7 +82,7 @@ fn secrets(journal: &Journal) -> Option<String> {
 }
 
 fn rotations(journal: &Journal) -> Option<String> {
-    let mut table = table(&["rotation", "state", "since", "not before"]);
+    let mut table = table(&["rotation", "state", "since", "not before"]).sparing(&["rotation"]);
     for rotation in &journal.rotations {
         table.add_row([
             rotation.id.to_string(),
@@ -123,7 +126,7 @@ fn destinations(view: &ConnectionView) -> Option<String> {
         table.add_row([
             destination.name.clone(),
             destination.kind.to_owned(),
-            destination.state.to_owned(),
+            destination.in_words().to_owned(),
             destination.attempts.to_string(),
             instant_or(destination.next_attempt_at, "-"),
         ]);
@@ -171,6 +174,6 @@ fn watches(journal: &Journal) -> Option<String> {
     )
 }
 
-fn section(title: &str, empty: bool, table: &comfy_table::Table) -> Option<String> {
+fn section(title: &str, empty: bool, table: &Table) -> Option<String> {
     (!empty).then(|| format!("{title}\n{table}"))
 }

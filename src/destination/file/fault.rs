@@ -66,6 +66,25 @@ pub(super) enum FileFault {
     Interrupted { path: PathBuf },
 }
 
+/// What no later try mends by itself; all else may be over by then.
+const FOR_A_PERSON: [&str; 10] = [
+    "file-folder-missing",
+    "file-folder-unreadable",
+    "file-format",
+    "file-invalid",
+    "file-is-a-link",
+    "file-not-readable",
+    "file-not-writable",
+    "file-of-a-stranger",
+    "file-owner-unknown",
+    "file-ownership",
+];
+
+/// Whether a person must mend what has this code.
+pub(in crate::destination) fn needs_a_person(code: &str) -> bool {
+    FOR_A_PERSON.contains(&code)
+}
+
 impl FileFault {
     /// The folder could not be opened.
     pub(super) fn of_folder(folder: &Path, error: &io::Error) -> Self {

@@ -11,7 +11,7 @@ use crate::destination;
 use crate::entra::{
     AppRef, Application, Fault, FaultKind, KeyId, MayWrite, ObjectId, Operation, Password, Token,
 };
-use crate::journal::{AttemptName, InstanceId};
+use crate::journal::{AttemptName, InstanceId, Origin, Secret};
 use crate::rotation::advance::Engine;
 use crate::rotation::trouble::{Halt, Trouble};
 
@@ -24,6 +24,25 @@ const BRIEF_RETRIES: [Duration; 4] = [
     Duration::ZERO,
 ];
 
+/// What is to be checked.
+#[derive(Debug)]
+pub(in crate::rotation) struct Given<'a> {
+    pub(in crate::rotation) secret: &'a SecretString,
+    pub(in crate::rotation) key_id: Option<KeyId>,
+    /// Those that the connection has already.
+    pub(in crate::rotation) known: &'a [Secret],
+    /// A person says that no other instance needs it any more.
+    pub(in crate::rotation) take_over: bool,
+}
+
+impl Given<'_> {
+    fn is_ours(&self, key_id: KeyId) -> bool {
+        let checked = |known: &&Secret| known.origin != Origin::Unchecked;
+        let mut known = self.known.iter().filter(checked);
+        known.any(|known| known.key_id == key_id)
+    }
+}
+
 /// What the checks found.
 #[derive(Debug)]
 pub(in crate::rotation) struct Findings {
@@ -32,17 +51,19 @@ pub(in crate::rotation) struct Findings {
     pub(in crate::rotation) worked_out: bool,
     pub(in crate::rotation) listed: Vec<KeyId>,
     pub(in crate::rotation) notes: Vec<String>,
+    /// The name that another instance gave it, where it is taken over.
+    pub(in crate::rotation) taken_over: Option<AttemptName>,
 }
 
 impl Engine {
-    /// Whether `secret` is what it is said to be; makes no call that changes anything.
+    /// Whether the secret is what it is said to be; makes no call that changes anything.
     pub(in crate::rotation) async fn examine(
         &self,
         declared: &Declared,
         policy: &Policy,
-        secret: &SecretString,
-        key_id: Option<KeyId>,
+        given: Given<'_>,
     ) -> Result<Findings, Halt> {
+        let (secret, key_id) = (given.secret, given.key_id);
         let application_ref = AppRef {
             cloud: policy.cloud.clone(),
             tenant_id: declared.tenant_id,
@@ -76,15 +97,24 @@ impl Engine {
         let (password, worked_out) = self
             .password_of(declared, &token, &application, secret, key_id)
             .await?;
-        if let Some(trouble) = other_instance(
-            &application,
-            &self.instances,
-            |other| other == password.key_id,
-            self.clock.now(),
-        ) {
+        let now = self.clock.now();
+        let theirs = made_elsewhere(&password, &self.instances, now)
+            .filter(|_| !given.is_ours(password.key_id));
+        if let Some(name) = theirs.filter(|_| !given.take_over) {
+            return Err(in_use_elsewhere(password.key_id, name.instance).into());
+        }
+        let ours = |key_id| key_id == password.key_id || given.is_ours(key_id);
+        if let Some(trouble) = other_instance(&application, &self.instances, ours, now) {
             return Err(trouble.into());
         }
-        let notes = self.may_write(&token, &application).await?;
+        let mut notes = self.may_write(&token, &application).await?;
+        notes.extend(theirs.map(|name| {
+            format!(
+                "Key ID {} was made by another instance of Keywheel, {}, and is taken over: it \
+                 is revoked from here, whatever still uses it there",
+                password.key_id, name.instance
+            )
+        }));
         Ok(Findings {
             object_id: application.object_id,
             worked_out,
@@ -95,6 +125,7 @@ impl Engine {
                 .collect(),
             password,
             notes,
+            taken_over: theirs,
         })
     }
 
@@ -260,6 +291,30 @@ impl Engine {
     }
 }
 
+/// The name that another instance gave to a secret that is alive.
+fn made_elsewhere(
+    password: &Password,
+    instances: &[InstanceId],
+    now: DateTime<Utc>,
+) -> Option<AttemptName> {
+    let name: AttemptName = password.display_name.as_ref()?.raw().parse().ok()?;
+    let alive = password.ends_at.is_none_or(|at| at > now);
+    (alive && !instances.contains(&name.instance)).then_some(name)
+}
+
+/// Whoever adopts it may revoke it, and the consumers of the other instance hold it (P2, P5).
+fn in_use_elsewhere(key_id: KeyId, instance: InstanceId) -> Trouble {
+    Trouble::rule(
+        "other-instance",
+        format!(
+            "the secret given, Key ID {key_id}, was made by another instance of Keywheel, \
+             {instance}"
+        ),
+        "remove the connection there first; where that is done, or that store is lost, give \
+         --take-over (`take_over = true` for `apply`)",
+    )
+}
+
 /// A live key that another instance made; two of them would revoke each other's secrets (P5).
 pub(in crate::rotation) fn other_instance(
     application: &Application,
@@ -268,10 +323,8 @@ pub(in crate::rotation) fn other_instance(
     now: DateTime<Utc>,
 ) -> Option<Trouble> {
     let other = application.passwords.iter().find_map(|password| {
-        let name: AttemptName = password.display_name.as_ref()?.raw().parse().ok()?;
-        let alive = password.ends_at.is_none_or(|at| at > now);
-        let theirs = !instances.contains(&name.instance) && !is_ours(password.key_id);
-        (alive && theirs).then_some((name.instance, password.key_id))
+        let name = made_elsewhere(password, instances, now)?;
+        (!is_ours(password.key_id)).then_some((name.instance, password.key_id))
     });
     other.map(|(instance, key_id)| {
         Trouble::rule(

@@ -9,7 +9,9 @@ use crate::entra::KeyId;
 use crate::journal::{
     Delivery, Journal, Origin, Retry, Role, Rotation, RotationId, Secret, State, Trigger,
 };
-use crate::rotation::adopt::{AdoptFault, Adopted, current_of, secret_expired};
+use crate::rotation::adopt::{
+    AdoptFault, Adopted, Given, current_of, secret_expired, taken_over_event,
+};
 use crate::rotation::plan::Terms;
 use crate::rotation::trouble::{AdvanceFault, Halt};
 use crate::store::Change;
@@ -28,7 +30,16 @@ impl Pass<'_> {
         let value = self.stored(journal, key_id).await?;
         let findings = self
             .engine
-            .examine(&journal.declared, &terms.policy, &value, Some(key_id))
+            .examine(
+                &journal.declared,
+                &terms.policy,
+                Given {
+                    secret: &value,
+                    key_id: Some(key_id),
+                    known: &journal.secrets,
+                    take_over: false,
+                },
+            )
             .await?;
         let checked = Secret {
             generation: current.generation,
@@ -109,21 +120,38 @@ impl Pass<'_> {
     }
 }
 
+/// What is under way is tried again at once: with the secret that is given it may go on.
+fn unpromoted_anew(journal: &Journal) -> Option<Change> {
+    let waiting = journal
+        .unpromoted()
+        .filter(|it| it.state.effective().may_be_promoted() && it.retry != Retry::default())?;
+    Some(Change::Rotation(Rotation {
+        retry: waiting.retry.cleared(),
+        ..waiting.clone()
+    }))
+}
+
 impl Engine {
-    /// Adopts another secret for a connection that there is, with all checks. `None`: another
-    /// process is rotating it.
+    /// Adopts another secret for a connection that there is, with all checks; `take_over` as in
+    /// [`Candidate`](crate::rotation::adopt::Candidate). `None`: another process is rotating it.
     pub async fn readopt(
         &self,
         name: &ConnectionName,
         value: SecretString,
         key_id: Option<KeyId>,
+        take_over: bool,
     ) -> Result<Option<Adopted>, AdoptFault> {
         let Some(pass) = self.begin_pass(name).await? else {
             return Ok(None);
         };
         let journal = pass.journal().await?;
         let terms = self.terms(&journal)?;
-        if let Some(pending) = journal.unpromoted() {
+        // One that has made nothing may wait for the very secret that is given.
+        let proving = |it: &&Rotation| {
+            let state = it.state.effective();
+            matches!(state, State::Minted { .. } | State::Verified { .. })
+        };
+        if let Some(pending) = journal.unpromoted().filter(proving) {
             return Err(AdvanceFault::Refused {
                 code: "rotation-under-way",
                 message: format!(
@@ -135,7 +163,16 @@ impl Engine {
             .into());
         }
         let findings = self
-            .examine(&journal.declared, &terms.policy, &value, key_id)
+            .examine(
+                &journal.declared,
+                &terms.policy,
+                Given {
+                    secret: &value,
+                    key_id,
+                    known: &journal.secrets,
+                    take_over,
+                },
+            )
             .await?;
         let given = current_of(&findings.password, &value, Origin::Adopted);
         let key_id = given.key_id;
@@ -176,10 +213,13 @@ impl Engine {
         };
         let mut event = pass.event("readopted");
         event.key_id = Some(key_id);
+        let taken_over = findings.taken_over;
+        changes.extend(taken_over.map(|name| Change::Record(taken_over_event(&event, name))));
+        changes.extend(unpromoted_anew(&journal));
         changes.extend([
             Change::Keep(kept, sealed),
             Change::Found(findings.object_id),
-            Change::NextAction(Some(self.clock.now())),
+            pass.something_to_do(),
             Change::Record(event),
         ]);
         pass.commit(changes).await?;

@@ -1,5 +1,6 @@
 //! What a person asks for beside a rotation: revoke, deliver, roll back.
 
+mod proof;
 mod revoke;
 mod roll_back;
 

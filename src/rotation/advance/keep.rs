@@ -43,6 +43,7 @@ impl Pass<'_> {
             starts_at: minted.starts_at,
             expires_at: minted.ends_at,
             attempt: Some(attempt),
+            refused: None,
         };
         rotation.state = State::Minted {
             new: minted.key_id,

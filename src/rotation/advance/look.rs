@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Pass;
 use crate::journal::{AttemptName, Journal, Outcome, Retry, Rotation, State, Watch};
 use crate::rotation::observe::Moment;
-use crate::rotation::plan::{Terms, is_absent};
+use crate::rotation::plan::{LATEST_LOOK, Terms, is_absent, read_absent};
 use crate::rotation::trouble::Halt;
 use crate::store::Change;
 
@@ -23,7 +23,7 @@ const WATCH_FOR: Duration = Duration::from_secs(7 * 86_400);
 const WATCH_STEPS: [(Duration, Duration); 3] = [
     (Duration::from_secs(3_600), Duration::from_secs(600)),
     (Duration::from_secs(86_400), Duration::from_secs(4 * 3_600)),
-    (WATCH_FOR, Duration::from_secs(86_400)),
+    (WATCH_FOR, LATEST_LOOK),
 ];
 
 impl Pass<'_> {
@@ -61,7 +61,7 @@ impl Pass<'_> {
                 key_id: password.key_id,
             }
         } else {
-            let absence = absence.read_absent(now);
+            let absence = read_absent(absence, terms.graph.absence_window.0, now);
             if is_absent(&absence, terms.graph.absence_window.0) {
                 self.tell(&Moment::NothingMade);
                 Outcome::NotMade
@@ -115,12 +115,15 @@ impl Pass<'_> {
 
 /// When a watched name is looked for next.
 pub(super) fn look_later(watch: &Watch, now: DateTime<Utc>) -> Watch {
-    let age = (now - watch.since).to_std().unwrap_or_default();
+    // A name is not younger than now, whatever clock it was given by.
+    let since = watch.since.min(now);
+    let age = (now - since).to_std().unwrap_or_default();
     let step = WATCH_STEPS
         .iter()
         .find(|(until, _)| age < *until)
         .unwrap_or(&WATCH_STEPS[2]);
     Watch {
+        since,
         next_look: now + step.1,
         retry: Retry::default(),
         ..*watch

@@ -10,7 +10,7 @@ use super::{Engine, Pass};
 use crate::connection::{ConnectionName, Declared, DestinationSpec};
 use crate::destination;
 use crate::entra::{ClientId, KeyId, TenantId};
-use crate::journal::{AttemptName, Delivery, Event, Journal, Outcome, Retry, State};
+use crate::journal::{AttemptName, Delivery, Event, Journal, Outcome, Retry, Role, State};
 use crate::rotation::adopt::AdoptFault;
 use crate::rotation::plan::Terms;
 use crate::rotation::timetable::Timetable;
@@ -39,6 +39,8 @@ pub struct Removed {
     pub stay: Vec<KeyId>,
     /// Those of them that were to go, and are not known to be gone.
     pub unremoved: Vec<KeyId>,
+    /// Those of them that were made and never used.
+    pub unused: Vec<KeyId>,
     /// Display names that nobody looks for any more: each may be that of a secret whose value
     /// nobody holds.
     pub unknown: Vec<AttemptName>,
@@ -161,12 +163,13 @@ impl Engine {
         let removed = Removed {
             stay: journal.secrets.iter().map(|secret| secret.key_id).collect(),
             unremoved: journal.removals.iter().map(|it| it.key_id).collect(),
+            unused: unused(&journal),
             unknown: unknown_names(&journal),
             until: now + KEPT_AFTER_REMOVAL,
         };
         let mut changes = vec![
             Change::Remove(Some(now)),
-            Change::NextAction(None),
+            pass.next_action(None),
             Change::Record(pass.event("removed")),
         ];
         changes.extend(pass.left_behind(&removed));
@@ -252,11 +255,18 @@ impl Pass<'_> {
             key_id: Some(*key_id),
             ..self.event("removal-given-up")
         });
+        let unused = removed.unused.iter().map(|key_id| Event {
+            key_id: Some(*key_id),
+            ..self.event("unused-secret-left")
+        });
         let names = removed.unknown.iter().map(|name| Event {
             result: name.to_string(),
             ..self.event("name-given-up")
         });
-        keys.chain(names).map(Change::Record).collect()
+        keys.chain(unused)
+            .chain(names)
+            .map(Change::Record)
+            .collect()
     }
 
     /// Every ladder from its start, but for what a server dictated; `NextAction` now, so that a
@@ -281,7 +291,7 @@ impl Pass<'_> {
             .chain(cleared_deliveries(journal).filter(is_declared))
             .chain(cleared_removals(journal))
             .chain(cleared_watches(journal))
-            .chain([Change::NextAction(Some(self.now()))])
+            .chain([self.something_to_do()])
             .collect()
     }
 }
@@ -357,6 +367,13 @@ fn due_again(journal: &Journal, timetable: &Timetable, now: DateTime<Utc>) -> Da
         current.and_then(|secret| secret.starts_at),
         current.and_then(|secret| secret.expires_at),
     )
+}
+
+/// Secrets that were made for a rotation which did not come to `promoted`.
+fn unused(journal: &Journal) -> Vec<KeyId> {
+    let secrets = journal.secrets.iter();
+    let pending = secrets.filter(|secret| secret.role == Role::Pending);
+    pending.map(|secret| secret.key_id).collect()
 }
 
 /// Names of attempts of unknown outcome: of the rotation under way, and those looked for after it.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::{Engine, Order, Pass};
 use crate::clock::Span;
 use crate::connection::Overlap;
-use crate::journal::{Delivery, Journal, Removal, Rotation, State, Watch};
+use crate::journal::{Delivery, Journal, Removal, Rotation, State, Trigger, Watch};
 use crate::rotation::forecast;
 use crate::rotation::plan::{Ask, Terms};
 use crate::rotation::trouble::AdvanceFault;
@@ -88,6 +88,13 @@ fn asked(order: Order, journal: &Journal, now: DateTime<Utc>) -> Vec<Change> {
             && rotation.state.effective().is_unpromoted()
         {
             prepared.overlap = overlap;
+        }
+        // Not due after all, but asked for.
+        if matches!(order.ask, Ask::Rotate(_))
+            && rotation.state.effective().may_be_promoted()
+            && rotation.trigger.is_due_after(now)
+        {
+            prepared.trigger = Trigger::Manual;
         }
         if order.revoke_now {
             prepared = hurried(prepared, now);

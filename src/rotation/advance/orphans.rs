@@ -79,7 +79,7 @@ impl Engine {
             .flat_map(|(password, attempt)| pass.orphaned(&journal, password, *attempt))
             .collect();
         if !changes.is_empty() {
-            pass.commit([changes, vec![Change::NextAction(Some(self.clock.now()))]].concat())
+            pass.commit([changes, vec![pass.something_to_do()]].concat())
                 .await?;
         }
         let order = Order {
@@ -147,8 +147,10 @@ impl Pass<'_> {
         Ok(Some(attempt))
     }
 
-    /// Whether this attempt of this connection may have made this secret. A name alone proves
-    /// nothing: a person may have copied it from another secret in the portal (K2).
+    /// Whether this attempt may have made this secret, for this connection or for one that had the
+    /// same application before it and was removed. A name alone proves nothing: a person may have
+    /// copied it from another secret in the portal (K2). What an earlier connection has handed out
+    /// consumers may use: it is left alone.
     pub(super) async fn made(
         &self,
         journal: &Journal,
@@ -156,8 +158,12 @@ impl Pass<'_> {
         key_id: KeyId,
     ) -> Result<bool, StoreFault> {
         let known = self.engine.store.attempt(attempt).await?;
+        let declared = &journal.declared;
         Ok(known.is_some_and(|known| {
-            known.connection == journal.id && known.key_id.is_none_or(|made| made == key_id)
+            let earlier =
+                known.application == (declared.tenant_id, declared.client_id) && !known.handed_out;
+            (known.connection == journal.id || earlier)
+                && known.key_id.is_none_or(|made| made == key_id)
         }))
     }
 }

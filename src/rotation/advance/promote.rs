@@ -1,12 +1,14 @@
 //! A secret becomes current: what is written with it, and when the next rotation is due.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::Pass;
+use crate::connection::ConnectionName;
 use crate::journal::{Delivery, Journal, Retry, Role, Rotation, Secret, State, Trigger};
 use crate::rotation::abandoned;
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::Terms;
+use crate::rotation::timetable::Timetable;
 use crate::rotation::trouble::{Halt, Trouble};
 use crate::store::Change;
 
@@ -39,7 +41,8 @@ impl Pass<'_> {
             role: Role::Previous,
             ..current.clone()
         };
-        let (anchor, due_at) = self.next_due(journal, terms, &rotation, &new);
+        let now = self.true_time(journal, terms, new.key_id).await?;
+        let (anchor, due_at) = next_due(&self.name, journal, terms, &rotation, &new, now);
         rotation.state = State::Promoted {
             new: new.key_id,
             old: old.key_id,
@@ -81,7 +84,7 @@ impl Pass<'_> {
     /// The next due time where an older or a foreign-made secret becomes current: what was due
     /// stays due, and its own end may bring that forward (P8).
     pub(super) fn due_with(&self, journal: &Journal, terms: &Terms, secret: &Secret) -> Change {
-        let timetable = crate::rotation::timetable::Timetable::new(&self.name, &terms.policy);
+        let timetable = Timetable::new(&self.name, &terms.policy);
         let anchor = journal.anchor;
         let at = timetable.due_at(anchor, self.now(), secret.starts_at, secret.expires_at);
         Change::Schedule {
@@ -89,24 +92,40 @@ impl Pass<'_> {
             due_at: at.min(journal.due_at),
         }
     }
+}
 
-    fn next_due(
-        &self,
-        journal: &Journal,
-        terms: &Terms,
-        rotation: &Rotation,
-        new: &Secret,
-    ) -> (chrono::NaiveDate, DateTime<Utc>) {
-        let timetable = crate::rotation::timetable::Timetable::new(&self.name, &terms.policy);
-        let anchor = match rotation.trigger {
-            Trigger::Manual => timetable.date(rotation.started_at),
-            Trigger::Due(at) => timetable.anchor_of(journal.anchor, at),
-        };
-        (
-            anchor,
-            timetable.due_at(anchor, self.now(), new.starts_at, new.expires_at),
-        )
-    }
+/// The next due time after `rotation`, and the date that it counts from.
+fn next_due(
+    name: &ConnectionName,
+    journal: &Journal,
+    terms: &Terms,
+    rotation: &Rotation,
+    new: &Secret,
+    now: DateTime<Utc>,
+) -> (NaiveDate, DateTime<Utc>) {
+    let timetable = Timetable::new(name, &terms.policy);
+    let anchor = match rotation.trigger {
+        Trigger::Manual => {
+            let interval = TimeDelta::days(terms.policy.interval_days.into());
+            timetable.date(asked_at(rotation, new, now, interval))
+        }
+        Trigger::Due(at) => timetable.anchor_of(journal.anchor, at),
+    };
+    let due_at = timetable.due_at(anchor, now, new.starts_at, new.expires_at);
+    (anchor, due_at)
+}
+
+/// When a rotation was asked for by hand, as far as that can be believed: a clock that was fast, or
+/// slow by more than an interval, gives way to the server's date of the secret (F7).
+fn asked_at(
+    rotation: &Rotation,
+    new: &Secret,
+    now: DateTime<Utc>,
+    interval: TimeDelta,
+) -> DateTime<Utc> {
+    let believed = |at: &DateTime<Utc>| *at <= now && now - *at < interval;
+    let dates = [Some(rotation.started_at), new.starts_at];
+    dates.into_iter().flatten().find(believed).unwrap_or(now)
 }
 
 /// Abandoned rotations, once a newer secret is current.

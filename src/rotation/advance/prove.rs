@@ -11,7 +11,7 @@ use crate::entra::{Class, Fault, KeyId};
 use crate::journal::{Journal, Retry, Rotation, State};
 use crate::rotation::observe::Moment;
 use crate::rotation::plan::Terms;
-use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
+use crate::rotation::trouble::{Halt, Trouble};
 use crate::store::Change;
 
 /// After a refusal it is not tried again at once, whatever the spacing of successes.
@@ -45,8 +45,8 @@ impl Pass<'_> {
             .await?)
     }
 
-    /// N fresh tokens in a row, within one pass; the last refusal otherwise. `since` is when the
-    /// secret was first tried.
+    /// N fresh tokens in a row, within `verification.timeout`; the last refusal otherwise. `since`
+    /// is when the secret was first tried.
     pub(super) async fn prove_secret(
         &self,
         journal: &Journal,
@@ -54,15 +54,28 @@ impl Pass<'_> {
         key_id: KeyId,
         since: DateTime<Utc>,
     ) -> Result<(), Halt> {
+        let until = self.now() + terms.verification.timeout.0;
+        self.prove_until(journal, terms, key_id, since, until).await
+    }
+
+    /// The same, until `until`.
+    pub(super) async fn prove_until(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        key_id: KeyId,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<(), Halt> {
         let secret = self.stored(journal, key_id).await?;
         let application = self.application(journal, terms);
         let needed = terms.verification.successes;
         let spacing = terms.verification.spacing.0;
-        let until = self.now() + terms.verification.timeout.0;
         let mut in_a_row = 0;
         loop {
             let pause = match self.engine.entra.prove(&application, &secret).await {
-                Ok(_) => {
+                Ok(proof) => {
+                    self.hear(proof.date);
                     in_a_row += 1;
                     self.tell(&Moment::Proved { in_a_row, needed });
                     if in_a_row >= needed {
@@ -106,11 +119,11 @@ impl Pass<'_> {
     ) -> Result<SecretString, Halt> {
         match self.value(journal, key_id).await? {
             Some(value) => Ok(value),
-            None => Err(AdvanceFault::Refused {
-                code: "no-value",
-                message: format!("the store holds no value for Key ID {key_id}"),
-                person: true,
-            }
+            None => Err(Trouble::rule(
+                "no-value",
+                format!("the store holds no value for Key ID {key_id}"),
+                "give the secret in use with `keywheel connection edit NAME --secret-file FILE`",
+            )
             .into()),
         }
     }
@@ -124,7 +137,10 @@ impl Pass<'_> {
     ) -> Result<(), Halt> {
         let application = self.application(journal, terms);
         match self.engine.entra.prove(&application, secret).await {
-            Ok(_) => Ok(()),
+            Ok(proof) => {
+                self.hear(proof.date);
+                Ok(())
+            }
             Err(fault) => Err(Trouble::from(fault).into()),
         }
     }

@@ -10,7 +10,7 @@ use crate::connection::ConnectionName;
 use crate::entra::{FaultKind, Password};
 use crate::journal::{Absence, Journal, Reconciliation, Role, Secret};
 use crate::rotation::drift::{Drift, drift, reconciliation};
-use crate::rotation::plan::{ABSENT_READS, Terms, is_absent};
+use crate::rotation::plan::{ABSENT_READS, Terms, is_absent, read_absent};
 use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
 use crate::store::Change;
 
@@ -130,7 +130,7 @@ impl Pass<'_> {
             if current.is_none_or(|current| listed.iter().any(|it| it.key_id == current.key_id)) {
                 return Ok(listed);
             }
-            absence = absence.read_absent(self.now());
+            absence = read_absent(absence, window, self.now());
             if is_absent(&absence, window) {
                 return Ok(listed);
             }

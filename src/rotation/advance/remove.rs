@@ -11,7 +11,7 @@ use crate::journal::{
 };
 use crate::rotation::abandoned;
 use crate::rotation::observe::Moment;
-use crate::rotation::plan::{Terms, YOUNG, is_absent};
+use crate::rotation::plan::{Terms, YOUNG, is_absent, read_absent};
 use crate::rotation::trouble::{Halt, Trouble};
 use crate::store::Change;
 
@@ -108,7 +108,7 @@ impl Pass<'_> {
         if lists(&application, key_id) {
             return self.still_listed(removal).await;
         }
-        removal.absence = removal.absence.read_absent(now);
+        removal.absence = read_absent(removal.absence, terms.graph.absence_window.0, now);
         removal.retry = Retry::default();
         // No answer but "not found", and replicas may not know the key yet. One that was minted is
         // looked for by its name from here on; one that was adopted has none that tells.
@@ -128,7 +128,10 @@ impl Pass<'_> {
     /// E4: a replica that lags at first; later an alarm, and another call.
     async fn still_listed(&self, mut removal: Removal) -> Result<(), Halt> {
         let now = self.now();
-        let patient = removal.called_at.is_some_and(|at| now < at + YOUNG);
+        // A call that lies in the future was made by a clock that was wrong.
+        let patient = removal
+            .called_at
+            .is_some_and(|at| at <= now && now < at + YOUNG);
         if patient {
             removal.absence = Absence::read_present(now);
             removal.retry = answered(&removal.retry);

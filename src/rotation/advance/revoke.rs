@@ -9,7 +9,7 @@ use crate::entra::{Answer, Application, KeyId, ObjectId, Token};
 use crate::journal::{
     Absence, Delivery, Failure, Journal, Retry, Rotation, RotationId, Secret, State,
 };
-use crate::rotation::plan::{ABSENT_READS, Terms, YOUNG, is_absent, is_urgent};
+use crate::rotation::plan::{ABSENT_READS, Terms, YOUNG, is_absent, is_urgent, read_absent};
 use crate::rotation::trouble::{Halt, Trouble};
 use crate::store::Change;
 
@@ -106,7 +106,7 @@ impl Pass<'_> {
             if lists(&answer.value, current.key_id) {
                 return Ok(answer);
             }
-            absence = absence.read_absent(self.now());
+            absence = read_absent(absence, window, self.now());
             if is_absent(&absence, window) {
                 return Err(vanished(current, self.now()).into());
             }

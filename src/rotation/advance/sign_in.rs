@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::{Engine, Pass};
 use crate::clock::Clock;
 use crate::entra::{
-    Answer, AppRef, Application, Fault, FaultKind, KeyId, Operation, Password, Token,
+    Answer, AppRef, Application, Class, Fault, FaultKind, KeyId, Operation, Password, Token,
 };
 use crate::journal::{AttemptName, Journal, Origin, Removal, Role, Secret};
 use crate::rotation::observe::Moment;
@@ -143,7 +143,7 @@ impl Pass<'_> {
     /// With whichever stored secret works, the current one first.
     async fn sign_in_as_itself(&self, journal: &Journal, terms: &Terms) -> Result<Token, Halt> {
         let application = self.application(journal, terms);
-        let mut first_refusal = None;
+        let mut first_refusal: Option<Fault> = None;
         for secret in by_likelihood(journal) {
             let signer = Signer::Itself(secret.key_id);
             if let Some(token) = self.engine.tokens.usable(&signer, &*self.engine.clock) {
@@ -155,6 +155,7 @@ impl Pass<'_> {
             match self.engine.entra.token(&application, &value).await {
                 Ok(token) => {
                     self.engine.tokens.keep(signer, &token);
+                    self.note_drift(journal, secret, first_refusal).await?;
                     return Ok(token);
                 }
                 // Only this says something about the secret; anything else is the same for all.
@@ -169,18 +170,24 @@ impl Pass<'_> {
                 Err(fault) => return Err(fault.into()),
             }
         }
-        Err(first_refusal.map_or_else(
-            || {
-                Trouble::rule(
-                    "no-usable-secret",
-                    "no stored secret of this connection is left that could sign in",
-                    "make one in the portal and give it with `keywheel connection edit NAME \
-                     --secret-file FILE`",
-                )
-                .into()
-            },
-            Halt::from,
-        ))
+        Err(match first_refusal {
+            // It may be accepted yet.
+            Some(fault) if fault.class() != Class::Permanent => fault.into(),
+            refusal => self.none_signs_in(refusal.as_ref()).into(),
+        })
+    }
+
+    fn none_signs_in(&self, refusal: Option<&Fault>) -> Trouble {
+        let name = &self.name;
+        let why = refusal.map_or_else(String::new, |fault| format!(": {fault}"));
+        Trouble::rule(
+            "no-usable-secret",
+            format!("no stored secret of {name} is left that signs in{why}"),
+            format!(
+                "somebody may have deleted it in the portal: make another one there, and give it \
+                 with `keywheel connection edit {name} --secret-file FILE`"
+            ),
+        )
     }
 
     /// A young secret that is refused may have met a replica that lags: only lasting repetition
@@ -221,6 +228,7 @@ impl Pass<'_> {
             .into());
         };
         let answer = self.answered(self.engine.entra.application(token, object_id).await)?;
+        self.hear(answer.date);
         let mut changes = Vec::new();
         for watch in &journal.watches {
             if let Some(orphan) = self.find(journal, &answer.value, watch.attempt).await? {
@@ -284,6 +292,7 @@ impl Pass<'_> {
             starts_at: password.starts_at,
             expires_at: password.ends_at,
             attempt: Some(attempt),
+            refused: None,
         };
         let mut event = self.event("orphan-found");
         event.key_id = Some(password.key_id);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Pass;
+use crate::connection::Overlap;
 use crate::entra::KeyId;
 use crate::journal::{Event, Journal, Outcome, Retry, Rotation, RotationId, State};
 use crate::rotation::observe::Moment;
@@ -52,7 +53,7 @@ impl Pass<'_> {
     pub(super) async fn commit(&self, mut changes: Vec<Change>) -> Result<(), StoreFault> {
         if !self.begun.swap(true, Ordering::Relaxed) {
             // Before the others: a time among them is the one that counts.
-            changes.insert(0, Change::NextAction(Some(self.now())));
+            changes.insert(0, self.something_to_do());
         }
         self.engine.store.commit(&self.lease, changes).await
     }
@@ -77,18 +78,54 @@ impl Pass<'_> {
         journal: &Journal,
         terms: &Terms,
     ) -> Result<(), AdvanceFault> {
-        let at = next_action_at(journal, terms, self.now());
-        if at != journal.next_action_at {
-            self.commit(vec![Change::NextAction(at)]).await?;
+        let now = self.now();
+        let at = next_action_at(journal, terms, now);
+        // What a clock that was ahead has planned says now that this one has looked at it.
+        let ahead = journal
+            .planned_at
+            .is_some_and(|planned_at| planned_at > now);
+        if at != journal.next_action_at || ahead {
+            self.commit(vec![self.next_action(at)]).await?;
         }
         Ok(())
     }
 
+    /// When `advance` is to be called next, by this clock.
+    pub(super) fn next_action(&self, at: Option<DateTime<Utc>>) -> Change {
+        Change::NextAction {
+            at,
+            planned_at: self.now(),
+        }
+    }
+
+    /// `advance` is to be called at once, should this pass end here.
+    pub(super) fn something_to_do(&self) -> Change {
+        self.next_action(Some(self.now()))
+    }
+
     /// The journal alone moves on.
-    pub(super) async fn enter(&self, mut rotation: Rotation, state: State) -> Result<(), Halt> {
+    pub(super) async fn enter(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        mut rotation: Rotation,
+        mut state: State,
+    ) -> Result<(), Halt> {
+        if let (State::Overlapping { new, revoke_at, .. }, Overlap::For(span)) =
+            (&mut state, rotation.overlap)
+        {
+            // The plan knows this clock alone: a slow one would cut the overlap short, and a fast
+            // one stretch it (P2).
+            let current = journal.current().map_or(*new, |secret| secret.key_id);
+            let from = self.true_time(journal, terms, current).await?;
+            *revoke_at = Some(crate::clock::whole_seconds(from + span.0));
+        }
         let mut event = self.event(state.name());
         event.rotation_id = Some(rotation.id);
         event.key_id = state.new_key();
+        if state == State::Abandoned {
+            event.result = "not-due".to_owned();
+        }
         if let State::Overlapping { revoke_at, .. } = &state {
             self.tell(&Moment::Overlapping {
                 revoke_at: *revoke_at,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{Ask, Next, Step, View, WaitFor};
+use crate::clock::whole_seconds;
 use crate::journal::{Origin, Retry, State, Trigger};
 use crate::rotation::timetable::Timetable;
 
@@ -37,31 +38,43 @@ impl View<'_> {
 
     /// When it is due: by the schedule, or because the one before was abandoned.
     fn wanted_at(&self) -> DateTime<Utc> {
-        let due_at = self.journal.due_at;
+        let due_at = self.due_at();
         let Some(abandoned) = self.journal.abandoned() else {
             return due_at;
         };
         let backoff = abandoned.retry.holds_at(self.now);
         match abandoned.trigger {
-            // What was asked for by hand is wanted since then.
-            Trigger::Manual => backoff.unwrap_or(abandoned.started_at),
+            // What was asked for by hand is wanted since then, whatever clock it was asked by.
+            Trigger::Manual => backoff.unwrap_or(abandoned.started_at.min(due_at).min(self.now)),
             Trigger::Due(_) => backoff.map_or(due_at, |until| until.max(due_at)),
         }
     }
 
+    /// By the schedule; the last days of the current secret win, whatever clock worked that out
+    /// (P8).
+    fn due_at(&self) -> DateTime<Utc> {
+        let (starts_at, expires_at) = self.life();
+        let due_at = self.journal.due_at;
+        let latest = self.timetable().latest_due(starts_at, expires_at);
+        latest.map_or(due_at, |latest| latest.min(due_at))
+    }
+
     /// What is overdue waits for an open window, unless the secret is in its last days.
     fn start_at(&self) -> DateTime<Utc> {
-        let life = self
-            .journal
-            .current()
-            .map(|secret| (secret.starts_at, secret.expires_at));
-        let (starts_at, expires_at) = life.unwrap_or_default();
-        Timetable::new(self.journal.name(), &self.terms.policy).start_at(
-            self.wanted_at(),
-            self.now,
-            starts_at,
-            expires_at,
-        )
+        let (starts_at, expires_at) = self.life();
+        self.timetable()
+            .start_at(self.wanted_at(), self.now, starts_at, expires_at)
+    }
+
+    fn timetable(&self) -> Timetable {
+        Timetable::new(self.journal.name(), &self.terms.policy)
+    }
+
+    fn life(&self) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
+        let current = self.journal.current();
+        current
+            .map(|secret| (secret.starts_at, secret.expires_at))
+            .unwrap_or_default()
     }
 
     /// Two scheduled rotations of one application are at least an hour apart.
@@ -85,7 +98,11 @@ impl View<'_> {
             (_, Some(abandoned)) if abandoned.trigger == Trigger::Manual => {
                 (Trigger::Manual, Some(abandoned.overlap))
             }
-            _ => (Trigger::Due(self.journal.due_at), None),
+            _ => {
+                // One that its last days bring forward is due now.
+                let due_at = self.journal.due_at.min(whole_seconds(self.now));
+                (Trigger::Due(due_at), None)
+            }
         };
         if trigger != Trigger::Manual && declared.destinations.is_empty() && !declared.pull {
             return if at <= self.now {

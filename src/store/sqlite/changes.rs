@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Params, ToSql};
 
 use crate::connection::Declared;
 use crate::entra::{ClientId, KeyId, TenantId};
-use crate::journal::{ConnectionId, Event, Outcome, Role, Rotation, Secret, State};
+use crate::journal::{ConnectionId, Event, Outcome, Role, Rotation, Secret, State, Watch};
 use crate::store::{Adoption, Change, Fingerprint, Sealed, StoreFault};
 
 use super::chain::{self, Line};
@@ -26,7 +26,10 @@ pub(super) fn apply(db: &Connection, id: ConnectionId, change: &Change) -> Resul
             set(db, id, "anchor", &anchor.to_string())?;
             set(db, id, "due_at", &milliseconds(*due_at))
         }
-        Change::NextAction(at) => set(db, id, "next_action_at", &at.map(milliseconds)),
+        Change::NextAction { at, planned_at } => {
+            set(db, id, "next_action_at", &at.map(milliseconds))?;
+            set(db, id, "planned_at", &milliseconds(*planned_at))
+        }
         Change::Mutated(at) => set(db, id, "mutated_at", &milliseconds(*at)),
         Change::Keep(secret, sealed) => keep(db, id, secret, sealed),
         Change::Secret(secret) => put_secret(db, id, secret),
@@ -92,8 +95,8 @@ pub(super) fn adopt(
     execute(
         db,
         "INSERT INTO connection (name, tenant_id, client_id, cloud, object_id, anchor, due_at,
-                                 next_action_at, record)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                                 next_action_at, planned_at, record)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         (
             declared.name.as_str(),
             declared.tenant_id.to_string(),
@@ -103,13 +106,34 @@ pub(super) fn adopt(
             adoption.anchor.to_string(),
             milliseconds(adoption.due_at),
             adoption.next_action_at.map(milliseconds),
+            milliseconds(adoption.planned_at),
             record(declared)?,
         ),
     )?;
     let id = ConnectionId(db.last_insert_rowid());
     keep(db, id, &adoption.secret, &seal(id))?;
-    put_event(db, Some(id), &adoption.event)?;
+    watch_on(db, id, adoption)?;
+    for event in &adoption.events {
+        put_event(db, Some(id), event)?;
+    }
     Ok(id)
+}
+
+/// Names that an earlier connection of the same application left open are looked for further: what
+/// shows up under one is ours, and its value nobody's (P4).
+fn watch_on(db: &Connection, id: ConnectionId, adoption: &Adoption) -> Result<(), Trouble> {
+    let (tenant, client) = (
+        adoption.declared.tenant_id.to_string(),
+        adoption.declared.client_id.to_string(),
+    );
+    let planned_at = adoption.planned_at;
+    for name in rows::open_names(db, &tenant, &client)? {
+        let watch = Watch::new(name, planned_at, planned_at);
+        apply(db, id, &Change::Watch(watch))?;
+        let at = Some(planned_at);
+        apply(db, id, &Change::NextAction { at, planned_at })?;
+    }
+    Ok(())
 }
 
 /// A line of `history`, with the connection that has the event's name now, if any.

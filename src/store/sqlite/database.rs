@@ -23,13 +23,17 @@ const SCHEMA: &[&str] = &[
     include_str!("../schema/0002.sql"),
     include_str!("../schema/0003.sql"),
     include_str!("../schema/0004.sql"),
+    include_str!("../schema/0005.sql"),
 ];
 
 /// The schema from which on `history` is a chain.
-const CHAINED: usize = 2;
+const CHAINED: usize = 3;
 
 /// How long another process is waited for: its longest transaction re-seals everything.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// With less the write-ahead log and its index can't be made.
+const LITTLE_ROOM: u64 = 64 * 1024;
 
 /// More statements than the store has, so that each is compiled once for a connection.
 const STATEMENTS: usize = 64;
@@ -87,7 +91,9 @@ impl Trouble {
                 | ErrorCode::OutOfMemory
                 | ErrorCode::OperationAborted
                 | ErrorCode::OperationInterrupted,
-            ) => StoreFault::Io { detail },
+            ) => StoreFault::Io {
+                detail: io_detail(path, &detail),
+            },
             // A file that is no database, a page that is none, a row that reads as nothing.
             _ => StoreFault::Damaged {
                 path: path.display().to_string(),
@@ -111,6 +117,62 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreFault> {
         Ok(connection)
     };
     opened().map_err(|trouble: Trouble| trouble.at(path))
+}
+
+/// Opens the store at `path` to look only, where its disk lets nothing be written.
+pub(super) fn open_to_look(path: &Path) -> Result<Connection, StoreFault> {
+    refuse_exposed(path)?;
+    let opened = || {
+        let connection = connect_to_look(path)?;
+        let found = version(&connection, path)?;
+        if found < SCHEMA.len() {
+            let path = path.display().to_string();
+            let detail = "an older Keywheel wrote it, and it can't be brought up to date now";
+            return Err(Trouble::Fault(StoreFault::Io {
+                detail: format!("{path}: {detail}"),
+            }));
+        }
+        Ok(connection)
+    };
+    opened().map_err(|trouble: Trouble| trouble.at(path))
+}
+
+/// SQLite can't read without the files beside the database. Where they can't be made, and the
+/// write-ahead log holds nothing, the database alone is all there is: nobody else can write either.
+fn connect_to_look(path: &Path) -> Result<Connection, Trouble> {
+    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, read_only)?;
+    connection.busy_timeout(BUSY)?;
+    let reads = connection.query_row("PRAGMA user_version", [], |_| Ok(()));
+    let log = with_suffix(path, "-wal").metadata();
+    if reads.is_ok() || log.is_ok_and(|log| log.len() > 0) {
+        return Ok(connection);
+    }
+    let text = path.to_str();
+    let text = text.ok_or_else(|| rusqlite::Error::InvalidPath(path.into()))?;
+    let escaped = text
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23");
+    let flags = read_only | OpenFlags::SQLITE_OPEN_URI;
+    let uri = format!("file:{escaped}?immutable=1");
+    Ok(Connection::open_with_flags(uri, flags)?)
+}
+
+/// The file, SQLite's words, and that the disk is full where it is: SQLite often does not say so.
+fn io_detail(path: &Path, detail: &str) -> String {
+    let folder = folder_of(path);
+    let room = rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize);
+    let full = detail.contains("full") || room < LITTLE_ROOM;
+    let cause = if full {
+        format!(
+            "; no space is left on the file system of {}",
+            folder.display()
+        )
+    } else {
+        String::new()
+    };
+    format!("{}: {detail}{cause}", path.display())
 }
 
 /// Makes a store at `path`, whole or not at all.

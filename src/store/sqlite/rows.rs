@@ -1,6 +1,6 @@
 //! Reading: from rows to the types of the journal.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use serde::Serialize;
@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::KeyId;
 use crate::journal::{
-    AttemptName, ConnectionId, Event, InstanceId, Journal, Reconciliation, Rotation, RotationId,
+    AttemptName, ConnectionId, Event, InstanceId, Journal, Outcome, Reconciliation, Rotation,
+    RotationId, State, Watch,
 };
 use crate::store::{Attempt, Due, Fingerprint, HistoryFilter, Sealed};
 
@@ -105,30 +106,28 @@ pub(super) fn journals_after(
         .collect()
 }
 
-/// Whose `next_action_at` has come.
+/// A plan that lies so far in the future was made by a clock that was wrong: one that is
+/// synchronised is not set back by more.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+/// Whose `next_action_at` has come, or was planned by a clock that was ahead.
 pub(super) fn due(
     connection: &Connection,
     now: DateTime<Utc>,
     at_most: usize,
 ) -> Result<Vec<Due>, Trouble> {
-    let mut statement = connection.prepare_cached(
-        "SELECT name, tenant_id,
-                (SELECT min(expires_at) FROM secret
-                 WHERE secret.connection = connection.id AND role = 'current' AND gone = 0)
-                AS expires_at
-         FROM connection
-         WHERE removed_at IS NULL AND next_action_at <= ?1
-         ORDER BY expires_at NULLS LAST, next_action_at, name
-         LIMIT ?2",
-    )?;
+    let mut statement = connection.prepare_cached(DUE)?;
     let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let due = statement.query_map((milliseconds(now), at_most), |row| {
-        Ok(Due {
-            name: parsed(row, 0, str::parse)?,
-            tenant_id: parsed(row, 1, str::parse)?,
-            expires_at: instant(row, 2)?,
-        })
-    })?;
+    let due = statement.query_map(
+        (milliseconds(now), milliseconds(now + AHEAD), at_most),
+        |row| {
+            Ok(Due {
+                name: parsed(row, 0, str::parse)?,
+                tenant_id: parsed(row, 1, str::parse)?,
+                expires_at: instant(row, 2)?,
+            })
+        },
+    )?;
     Ok(due.collect::<Result<_, _>>()?)
 }
 
@@ -230,17 +229,58 @@ pub(super) fn attempt(
     connection: &Connection,
     name: AttemptName,
 ) -> Result<Option<Attempt>, Trouble> {
-    let mut statement = connection
-        .prepare_cached("SELECT connection, rotation, key_id FROM attempt WHERE name = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT connection, rotation, tenant_id, client_id, key_id,
+                EXISTS (SELECT 1 FROM secret
+                        WHERE secret.connection = attempt.connection
+                          AND secret.key_id = attempt.key_id
+                          AND role IN ('current', 'previous') AND gone = 0)
+         FROM attempt JOIN connection ON connection.id = attempt.connection
+         WHERE attempt.name = ?1",
+    )?;
     let attempt = statement.query_row([name.to_string()], |row| {
         Ok(Attempt {
             name,
             connection: ConnectionId(row.get(0)?),
             rotation: parsed(row, 1, ulid).map(RotationId)?,
-            key_id: optional(row, 2, str::parse)?,
+            application: (parsed(row, 2, str::parse)?, parsed(row, 3, str::parse)?),
+            key_id: optional(row, 4, str::parse)?,
+            handed_out: row.get(5)?,
         })
     });
     Ok(attempt.optional()?)
+}
+
+/// Names whose outcome no connection of an application has found out: watched, or of a rotation
+/// that stood at its call when its connection was removed.
+pub(super) fn open_names(
+    connection: &Connection,
+    tenant: &str,
+    client: &str,
+) -> Result<Vec<AttemptName>, Trouble> {
+    let of_application = "connection IN (SELECT id FROM connection
+                                         WHERE tenant_id = ?1 AND client_id = ?2)";
+    let watches: Vec<Watch> = records(
+        connection,
+        &format!("SELECT record FROM watch WHERE {of_application}"),
+        (tenant, client),
+    )?;
+    let rotations: Vec<Rotation> = records(
+        connection,
+        &format!("SELECT record FROM rotation WHERE ended = 0 AND {of_application}"),
+        (tenant, client),
+    )?;
+    let unknown = rotations
+        .iter()
+        .filter_map(|rotation| match rotation.state.effective() {
+            State::Intended {
+                attempt,
+                outcome: Outcome::Unknown { .. },
+            } => Some(*attempt),
+            _ => None,
+        });
+    let watched = watches.iter().map(|watch| watch.attempt);
+    Ok(watched.chain(unknown).collect())
 }
 
 /// What happened, oldest first. A connection is asked for by the name that it has now; where no
@@ -265,18 +305,34 @@ pub(super) fn history(
 }
 
 pub(super) const JOURNAL: &str = "SELECT id, record, object_id, paused, removed_at, anchor, due_at,
-                                         next_action_at, mutated_at FROM connection";
+                                         next_action_at, planned_at, mutated_at FROM connection";
+
+/// Both halves of the union have an index of their own, which an `OR` would not use.
+pub(super) const DUE: &str = "SELECT name, tenant_id,
+                                     (SELECT min(expires_at) FROM secret
+                                      WHERE secret.connection = connection.id
+                                        AND role = 'current' AND gone = 0)
+                                     AS expires_at
+                              FROM connection
+                              WHERE id IN (SELECT id FROM connection
+                                           WHERE removed_at IS NULL AND next_action_at <= ?1
+                                           UNION ALL
+                                           SELECT id FROM connection
+                                           WHERE removed_at IS NULL AND planned_at > ?2)
+                              ORDER BY expires_at NULLS LAST, next_action_at, name
+                              LIMIT ?3";
 
 pub(super) const OF_NAME: &str = "WHERE name = ?1
                                   ORDER BY removed_at IS NOT NULL, removed_at DESC, id DESC
                                   LIMIT 1";
 
+/// In the order in which they were written: a clock that was set back orders them otherwise.
 pub(super) const OPEN_ROTATIONS: &str = "SELECT record FROM rotation
                                          WHERE connection = ?1 AND ended = 0
-                                         ORDER BY started_at, rowid";
+                                         ORDER BY rowid";
 
 pub(super) const LATEST_ROTATION: &str = "SELECT record FROM rotation WHERE connection = ?1
-                                          ORDER BY started_at DESC, id DESC LIMIT 1";
+                                          ORDER BY rowid DESC LIMIT 1";
 
 fn bare_journal(row: &Row<'_>) -> rusqlite::Result<Journal> {
     Ok(Journal {
@@ -288,7 +344,8 @@ fn bare_journal(row: &Row<'_>) -> rusqlite::Result<Journal> {
         anchor: parsed(row, 5, str::parse::<NaiveDate>)?,
         due_at: instant(row, 6)?.ok_or(rusqlite::Error::InvalidQuery)?,
         next_action_at: instant(row, 7)?,
-        mutated_at: instant(row, 8)?,
+        planned_at: instant(row, 8)?,
+        mutated_at: instant(row, 9)?,
         secrets: Vec::new(),
         rotations: Vec::new(),
         deliveries: Vec::new(),

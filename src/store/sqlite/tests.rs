@@ -174,10 +174,16 @@ async fn one_connection_is_read_without_the_others() {
     let (_folder, store) = store();
     let plans = store.writer.read(|db| {
         let of_name = format!("{} {}", rows::JOURNAL, rows::OF_NAME);
-        let statements = [&of_name, rows::OPEN_ROTATIONS, rows::LATEST_ROTATION];
+        let statements = [
+            &of_name,
+            rows::OPEN_ROTATIONS,
+            rows::LATEST_ROTATION,
+            rows::DUE,
+        ];
         let plan = |sql: &str| -> rusqlite::Result<String> {
             let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-            let lines = statement.query_map([1], |row| row.get::<_, String>("detail"))?;
+            let ones = rusqlite::params_from_iter(vec![1; statement.parameter_count()]);
+            let lines = statement.query_map(ones, |row| row.get::<_, String>("detail"))?;
             lines.collect()
         };
         let plans: rusqlite::Result<Vec<String>> = statements.into_iter().map(plan).collect();
@@ -211,4 +217,37 @@ async fn what_is_told_is_found_without_reading_all() {
             "{plan}"
         );
     }
+}
+
+#[tokio::test]
+async fn p8_a_plan_from_before_it_was_kept_when_it_was_made_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keywheel.db");
+    SqliteStore::create(&path, Fingerprint([1; 16])).unwrap();
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(
+        "DROP TABLE connection; DROP TABLE rotation; DROP TABLE secret; DROP TABLE attempt;
+         DROP TABLE delivery; DROP TABLE removal; DROP TABLE watch; DROP TABLE event;
+         DROP TABLE store; DROP TABLE instance;",
+    )
+    .unwrap();
+    old.execute_batch(include_str!("../schema/0001.sql"))
+        .unwrap();
+    let declared = "{\"name\": \"crm\", \"tenant_id\": \"6f9619ff-8b86-d011-b42d-00cf4fc964ff\",
+                     \"client_id\": \"6f9619ff-8b86-d011-b42d-00cf4fc964fe\"}";
+    old.execute(
+        "INSERT INTO connection (name, tenant_id, client_id, cloud, anchor, due_at,
+                                 next_action_at, record)
+         VALUES ('crm', 't', 'c', 'public', '2026-11-20', 5000, 5000, ?1)",
+        [declared],
+    )
+    .unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let store = SqliteStore::open(&path).unwrap();
+    let journal = store.journal(&"crm".parse().unwrap()).await.unwrap();
+    assert_eq!(journal.unwrap().planned_at, None);
+    let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+    assert!(store.due(at(4), 9).await.unwrap().is_empty());
+    assert_eq!(store.due(at(5), 9).await.unwrap().len(), 1);
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::super::order::hurried;
 use super::super::{Engine, Order, Pass, Stop};
+use super::proof::Proof;
 use super::refused;
 use super::roll_back::WayBack;
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
 use crate::journal::{Journal, Origin, Retry, Role, Rotation, Secret, State, Trigger};
-use crate::rotation::trouble::{AdvanceFault, Halt};
+use crate::rotation::trouble::AdvanceFault;
 use crate::store::Change;
 
 /// What [`Engine::revoke`] is to remove.
@@ -50,7 +51,10 @@ impl Engine {
             Which::Key {
                 key_id,
                 accept_outage,
-            } => pass.revocation(&journal, key_id, accept_outage).await?,
+            } => {
+                let patience = accept_outage.then_some(patience);
+                pass.revocation(&journal, key_id, patience).await?
+            }
         };
         let mut event = pass.event("revoke-asked");
         if let Which::Key { key_id, .. } = which {
@@ -83,11 +87,12 @@ impl Pass<'_> {
         }
     }
 
+    /// `outage`: it may happen, and for so long the secret that is left is proved before.
     async fn revocation(
         &self,
         journal: &Journal,
         key_id: KeyId,
-        accept_outage: bool,
+        outage: Option<Duration>,
     ) -> Result<Vec<Change>, AdvanceFault> {
         let name = &self.name;
         let ours = journal
@@ -99,21 +104,21 @@ impl Pass<'_> {
                 format!("Key ID {key_id} is not one of {name}: nothing was removed"),
             ));
         };
-        match secret.role {
+        match (secret.role, outage) {
             // It is on its way; only its backoff is cleared.
-            Role::Doomed => Ok(Vec::new()),
-            Role::Current if accept_outage => self.give_up_current(journal).await,
-            Role::Previous if accept_outage => {
-                self.keeps_a_usable_one(journal).await?;
+            (Role::Doomed, _) => Ok(Vec::new()),
+            (Role::Current, Some(patience)) => self.give_up_current(journal, patience).await,
+            (Role::Previous, Some(patience)) => {
+                self.keeps_a_usable_one(journal, patience).await?;
                 Ok(self.doom(journal, secret))
             }
-            Role::Pending if accept_outage => Ok(self.doom(journal, secret)),
-            Role::Previous => self.retirement(journal, key_id),
-            Role::Pending => Err(refused(
+            (Role::Pending, Some(_)) => Ok(self.doom(journal, secret)),
+            (Role::Previous, None) => self.retirement(journal, key_id),
+            (Role::Pending, None) => Err(refused(
                 "still-pending",
                 format!("{key_id} is being proved; --accept-outage removes it all the same"),
             )),
-            Role::Current => Err(refused(
+            (Role::Current, None) => Err(refused(
                 "current-secret",
                 format!(
                     "{key_id} is the secret that consumers of {name} use; --accept-outage makes \
@@ -124,15 +129,18 @@ impl Pass<'_> {
     }
 
     /// The current secret signs in: a previous one may go without being the last (P3).
-    async fn keeps_a_usable_one(&self, journal: &Journal) -> Result<(), AdvanceFault> {
-        let works = match journal.current() {
-            Some(current) => self.signs_in(journal, current.key_id).await,
-            None => Err(refused("last-usable", "there is no current secret").into()),
+    async fn keeps_a_usable_one(
+        &self,
+        journal: &Journal,
+        patience: Duration,
+    ) -> Result<(), AdvanceFault> {
+        let Some(current) = journal.current() else {
+            return Err(refused("last-usable", "there is no current secret"));
         };
-        match works {
-            Ok(()) => Ok(()),
-            Err(Halt::Fatal(fault)) => Err(fault),
-            Err(Halt::Trouble(trouble)) => Err(refused(
+        match self.proof(journal, current, patience).await? {
+            Proof::Works => Ok(()),
+            Proof::Unsure(trouble) => Err(self.not_proved(current, &trouble)),
+            Proof::Refused(trouble) => Err(refused(
                 "last-usable",
                 format!("the current secret does not sign in, so this may be the last: {trouble}"),
             )),
@@ -171,12 +179,16 @@ impl Pass<'_> {
 
     /// Removes the current secret. The previous one is current again, so that there always is one;
     /// the last one that works is never removed (P3).
-    async fn give_up_current(&self, journal: &Journal) -> Result<Vec<Change>, AdvanceFault> {
+    async fn give_up_current(
+        &self,
+        journal: &Journal,
+        patience: Duration,
+    ) -> Result<Vec<Change>, AdvanceFault> {
         let Some(WayBack {
             rotation,
             current,
             previous,
-        }) = self.way_back(journal).await?
+        }) = self.way_back(journal, patience).await?
         else {
             return Err(refused(
                 "last-usable",

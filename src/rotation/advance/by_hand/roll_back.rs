@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use super::super::promote::nothing_follows;
 use super::super::{Engine, Order, Pass, Stop};
+use super::proof::Proof;
 use super::refused;
-use crate::connection::ConnectionName;
+use crate::connection::{ConnectionName, Overlap};
 use crate::entra::KeyId;
-use crate::journal::{Journal, Retry, Role, Rotation, Secret, State};
-use crate::rotation::trouble::{AdvanceFault, Halt};
+use crate::journal::{Journal, Retry, Role, Rotation, RotationId, Secret, State, Trigger};
+use crate::rotation::trouble::AdvanceFault;
 use crate::store::Change;
 
 impl Engine {
@@ -28,7 +30,7 @@ impl Engine {
                 format!("a rotation of {name} stands at {state}; let it end first"),
             ));
         }
-        let back = pass.way_back(&journal).await?;
+        let back = pass.way_back(&journal, patience).await?;
         let Some(back) = back else {
             return Err(refused(
                 "nothing-to-roll-back-to",
@@ -45,7 +47,7 @@ impl Engine {
     }
 }
 
-/// The newest rotation, and the secret that it replaced.
+/// The previous secret that is to be current again, and the rotation that was to remove it.
 pub(super) struct WayBack {
     pub(super) rotation: Rotation,
     pub(super) current: Secret,
@@ -53,43 +55,55 @@ pub(super) struct WayBack {
 }
 
 impl Pass<'_> {
-    /// The secret before the current one, if it still lives and signs in.
+    /// The newest of those before the current one that still lives and signs in.
     pub(super) async fn way_back(
         &self,
         journal: &Journal,
+        patience: Duration,
     ) -> Result<Option<WayBack>, AdvanceFault> {
         let Some(current) = journal.current() else {
             return Ok(None);
         };
-        let newest = journal.rotations.iter().rev().find(|rotation| {
-            !matches!(rotation.state.effective(), State::Revoking { .. })
-                && rotation.state.new_key() == Some(current.key_id)
-        });
-        let previous = newest
-            .and_then(|rotation| rotation.state.old_key())
-            .and_then(|key_id| journal.secret(key_id))
-            .filter(|secret| secret.role == Role::Previous);
-        let (Some(rotation), Some(previous)) = (newest, previous) else {
-            return Ok(None);
-        };
-        match self.signs_in(journal, previous.key_id).await {
-            Ok(()) => Ok(Some(WayBack {
-                rotation: rotation.clone(),
-                current: current.clone(),
-                previous: previous.clone(),
-            })),
-            Err(Halt::Fatal(fault)) => Err(fault),
-            Err(Halt::Trouble(trouble)) => Err(refused(
+        let mut refusal = None;
+        for previous in left(journal) {
+            match self.proof(journal, previous, patience).await? {
+                Proof::Works => {
+                    return Ok(Some(WayBack {
+                        rotation: self.retiring(journal, current.key_id, previous.key_id),
+                        current: current.clone(),
+                        previous: previous.clone(),
+                    }));
+                }
+                Proof::Unsure(trouble) => return Err(self.not_proved(previous, &trouble)),
+                Proof::Refused(trouble) => {
+                    refusal.get_or_insert(trouble);
+                }
+            }
+        }
+        match refusal {
+            None => Ok(None),
+            Some(trouble) => Err(refused(
                 "rollback-refused",
                 format!("the previous secret does not sign in: {trouble}"),
             )),
         }
     }
 
-    pub(super) async fn signs_in(&self, journal: &Journal, key_id: KeyId) -> Result<(), Halt> {
-        let terms = self.engine.terms(journal)?;
-        let value = self.stored(journal, key_id).await?;
-        self.prove_once(journal, &terms, &value).await
+    /// The rotation that was to remove a previous secret; one of its own where none was.
+    fn retiring(&self, journal: &Journal, current: KeyId, previous: KeyId) -> Rotation {
+        let mut rotations = journal.rotations.iter();
+        let retiring = rotations.find(|rotation| rotation.state.old_key() == Some(previous));
+        retiring.cloned().unwrap_or_else(|| Rotation {
+            id: RotationId(self.ulid()),
+            trigger: Trigger::Manual,
+            started_at: crate::clock::whole_seconds(self.now()),
+            overlap: Overlap::NextRotation,
+            state: State::Promoted {
+                new: previous,
+                old: current,
+            },
+            retry: Retry::default(),
+        })
     }
 
     /// The rotation, turned round: its old secret is the current one again, and the other one goes
@@ -107,6 +121,7 @@ impl Pass<'_> {
         let generation = current.generation + 1;
         let (old, new) = (current.key_id, previous.key_id);
         let mut changes = self.want_everywhere(journal, generation);
+        changes.extend(nothing_follows(journal));
         changes.extend([
             self.due_with(journal, &terms, &previous),
             Change::Secret(Secret {
@@ -116,6 +131,7 @@ impl Pass<'_> {
             Change::Secret(Secret {
                 role: Role::Current,
                 generation,
+                refused: None,
                 ..previous
             }),
             Change::Rotation(Rotation {
@@ -127,4 +143,16 @@ impl Pass<'_> {
         ]);
         Ok(changes)
     }
+}
+
+/// Previous secrets that nobody has begun to remove, the newest first.
+fn left(journal: &Journal) -> Vec<&Secret> {
+    let goes = |secret: &Secret| journal.removals.iter().any(|it| it.key_id == secret.key_id);
+    let mut left: Vec<&Secret> = journal
+        .secrets
+        .iter()
+        .filter(|secret| secret.role == Role::Previous && !goes(secret))
+        .collect();
+    left.sort_by_key(|secret| std::cmp::Reverse(secret.generation));
+    left
 }
