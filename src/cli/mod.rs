@@ -7,6 +7,7 @@
 //! | `confirm` | what is asked before something is removed |
 //! | `exit` | exit codes and complaints |
 //! | `output` | tables, JSON and colour |
+//! | `owner` | that root leaves nothing that the service can't read |
 //! | `view` | a connection as `show`, `list` and `status` print it |
 //! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
 //! | `secret_input` | a client secret from a file, standard input or a prompt |
@@ -30,6 +31,7 @@ mod master_key;
 mod notify;
 mod orphans;
 mod output;
+mod owner;
 mod progress;
 mod prompt;
 mod revoke;
