@@ -31,6 +31,7 @@ fn give_away(folder: &Path) {
 }
 
 /// Only root can give files away, and only root is refused.
+#[expect(clippy::print_stderr, reason = "what is skipped is said")]
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
