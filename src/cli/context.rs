@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::exit::Complaint;
 use super::output::Output;
+use super::owner::refuse_root;
 use crate::clock::{Clock, SystemClock};
 use crate::connection::ConnectionName;
 use crate::entra::{Cloud, Entra};
@@ -144,9 +145,13 @@ impl Context {
     }
 }
 
-/// Reads the settings, or says all that is wrong with them.
+/// Reads the settings, or says all that is wrong with them, or who is to read them.
 pub fn load_settings(config: &Path) -> Result<Settings, Complaint> {
-    Settings::load(config).map_err(|faults| Complaint::usage("settings", faults.to_string()))
+    refuse_root(config)?;
+    let settings = Settings::load(config)
+        .map_err(|faults| Complaint::usage("settings", faults.to_string()))?;
+    refuse_root(&settings.store_path)?;
+    Ok(settings)
 }
 
 fn read_cloud(spec: &CloudSpec) -> Result<Cloud, Complaint> {

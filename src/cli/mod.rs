@@ -8,6 +8,7 @@
 //! | `exit` | exit codes and complaints |
 //! | `output` | JSON, colour and times |
 //! | `table` | tables that fit their terminal |
+//! | `owner` | that root leaves nothing that the service can't read |
 //! | `view` | a connection as `show`, `list` and `status` print it |
 //! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
 //! | `holdings` | whether destinations hold the current secret |
@@ -33,6 +34,7 @@ mod master_key;
 mod notify;
 mod orphans;
 mod output;
+mod owner;
 mod progress;
 mod prompt;
 mod revoke;

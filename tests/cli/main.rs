@@ -19,6 +19,7 @@ mod history;
 mod init;
 mod master_key;
 mod orphans;
+mod owner;
 mod revoke;
 mod schedule;
 mod secret;
