@@ -225,12 +225,14 @@ async fn p8_a_plan_from_before_it_was_kept_when_it_was_made_is_trusted() {
     let path = folder.path().join("keywheel.db");
     SqliteStore::create(&path, Fingerprint([1; 16])).unwrap();
     let old = rusqlite::Connection::open(&path).unwrap();
-    old.execute_batch(
-        "DROP TABLE connection; DROP TABLE rotation; DROP TABLE secret; DROP TABLE attempt;
-         DROP TABLE delivery; DROP TABLE removal; DROP TABLE watch; DROP TABLE event;
-         DROP TABLE store; DROP TABLE instance;",
-    )
-    .unwrap();
+    old.pragma_update(None, "foreign_keys", false).unwrap();
+    let tables: Vec<String> = old
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        .and_then(|mut names| names.query_map([], |row| row.get(0))?.collect())
+        .unwrap();
+    for table in tables {
+        old.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    }
     old.execute_batch(include_str!("../schema/0001.sql"))
         .unwrap();
     let declared = "{\"name\": \"crm\", \"tenant_id\": \"6f9619ff-8b86-d011-b42d-00cf4fc964ff\",
@@ -238,7 +240,8 @@ async fn p8_a_plan_from_before_it_was_kept_when_it_was_made_is_trusted() {
     old.execute(
         "INSERT INTO connection (name, tenant_id, client_id, cloud, anchor, due_at,
                                  next_action_at, record)
-         VALUES ('crm', 't', 'c', 'public', '2026-11-20', 5000, 5000, ?1)",
+         VALUES ('crm', '6f9619ff-8b86-d011-b42d-00cf4fc964ff',
+                  '6f9619ff-8b86-d011-b42d-00cf4fc964fe', 'public', '2026-11-20', 5000, 5000, ?1)",
         [declared],
     )
     .unwrap();
