@@ -26,7 +26,7 @@ pub fn private(folder: &Path, name: &str, text: &str) -> PathBuf {
 pub fn settings(folder: &Path, text: &str) -> Result<Settings, String> {
     let file = folder.join("keywheel.toml");
     fs::write(&file, text).unwrap();
-    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
     Settings::load(&file).map_err(|faults| faults.to_string())
 }
 

@@ -61,7 +61,7 @@ async fn p7_a_history_that_was_cut_off_or_made_anew_lacks_the_head_that_was_note
 }
 
 #[tokio::test]
-async fn a_store_of_the_first_schema_gets_its_chain_when_it_is_opened() {
+async fn a_store_from_before_the_chain_gets_it_when_it_is_opened() {
     let bench = written().await;
     let head = bench.store.follow_history(None).await.unwrap().head;
     let Bench { folder, store, .. } = bench;
@@ -72,7 +72,11 @@ async fn a_store_of_the_first_schema_gets_its_chain_when_it_is_opened() {
         .execute_batch(
             "ALTER TABLE event DROP COLUMN hash;
              DROP TABLE notice_cursor; DROP TABLE lookout; DROP TABLE notice;
-             DROP TABLE notice_channel; PRAGMA user_version = 1;",
+             DROP TABLE notice_channel;
+             DROP INDEX connection_by_reconciled;
+             ALTER TABLE connection DROP COLUMN reconciled_at;
+             ALTER TABLE connection DROP COLUMN reconciliation;
+             PRAGMA user_version = 2;",
         )
         .unwrap();
     drop(database);
