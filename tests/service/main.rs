@@ -9,6 +9,7 @@
 
 mod host;
 mod listener;
+mod network;
 mod pace;
 mod process;
 mod reconcile;
