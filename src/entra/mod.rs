@@ -1,6 +1,7 @@
 //! Microsoft Entra and Microsoft Graph, as far as Keywheel talks to them.
 
 mod application;
+mod calls;
 mod cloud;
 mod date;
 mod endpoint;
@@ -16,6 +17,7 @@ mod wire;
 use chrono::{DateTime, Utc};
 
 pub use application::{Application, Minted, Password};
+pub use calls::Calls;
 pub use cloud::{Cloud, CloudFault};
 pub use fault::{Class, Fault, FaultKind, Nonsense, Operation};
 pub use id::{ClientId, KeyId, NotAGuid, ObjectId, TenantId};

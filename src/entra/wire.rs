@@ -11,6 +11,7 @@ use reqwest::{Client, Request, RequestBuilder, Response, StatusCode};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::calls::{Calls, Ending};
 use super::cloud::Cloud;
 use super::endpoint::{Connection, Endpoint};
 use super::fault::{Fault, FaultKind, Nonsense, Operation};
@@ -50,6 +51,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     throttle: Arc<Throttle>,
     pace: Arc<Pace>,
+    calls: Arc<Calls>,
 }
 
 /// What kind of call it is, and whose throttle it is under.
@@ -86,7 +88,16 @@ impl Entra {
     ) -> Self {
         let throttle = Arc::new(Throttle::new(clock.clone()));
         let pace = Arc::new(Pace::new(limits, clock.clone()));
-        Self::sharing(clouds, request_timeout, clock, throttle, pace)
+        Self::sharing(
+            clouds,
+            request_timeout,
+            (clock, throttle, pace, Arc::default()),
+        )
+    }
+
+    /// How many calls it, and those that were reconfigured from it, have made.
+    pub fn calls(&self) -> Arc<Calls> {
+        Arc::clone(&self.shared.calls)
     }
 
     /// A client for other clouds or with another time-out that still waits where this one was
@@ -97,18 +108,17 @@ impl Entra {
             clock,
             throttle,
             pace,
+            calls,
             ..
         } = &*self.shared;
-        let (clock, throttle, pace) = (clock.clone(), throttle.clone(), pace.clone());
-        Self::sharing(clouds, request_timeout, clock, throttle, pace)
+        let shared = (clock.clone(), throttle.clone(), pace.clone(), calls.clone());
+        Self::sharing(clouds, request_timeout, shared)
     }
 
     fn sharing(
         clouds: Vec<Cloud>,
         request_timeout: Duration,
-        clock: Arc<dyn Clock>,
-        throttle: Arc<Throttle>,
-        pace: Arc<Pace>,
+        (clock, throttle, pace, calls): (Arc<dyn Clock>, Arc<Throttle>, Arc<Pace>, Arc<Calls>),
     ) -> Self {
         let endpoints = clouds
             .into_iter()
@@ -122,6 +132,7 @@ impl Entra {
                 clock,
                 throttle,
                 pace,
+                calls,
             }),
         }
     }
@@ -176,6 +187,24 @@ impl Entra {
     }
 
     async fn exchange(
+        &self,
+        call: Call,
+        client: &Client,
+        request: Request,
+        client_request_id: String,
+    ) -> Result<Received, Fault> {
+        let outcome = self.receive(call, client, request, client_request_id).await;
+        let ending = match &outcome {
+            Ok(received) if received.status.is_success() => Ending::Done,
+            Ok(_) => Ending::Refused,
+            Err(fault) if matches!(fault.kind, FaultKind::Throttled { .. }) => Ending::Throttled,
+            Err(_) => Ending::Lost,
+        };
+        self.shared.calls.add(call.during, ending);
+        outcome
+    }
+
+    async fn receive(
         &self,
         call: Call,
         client: &Client,

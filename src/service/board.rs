@@ -9,7 +9,9 @@ use super::tally::Tally;
 use super::vital::Vital;
 use crate::clock::Clock;
 use crate::connection::ConnectionName;
+use crate::entra::Calls;
 use crate::journal::Journal;
+use crate::rotation::advance::Engine;
 use crate::settings::Settings;
 use crate::store::{Store, StoreFault};
 use crate::view::{ConnectionView, view};
@@ -26,26 +28,23 @@ pub struct Board {
     pub vital: Arc<Vital>,
     /// What has happened.
     pub tally: Arc<Tally>,
+    /// How many calls were made.
+    pub calls: Arc<Calls>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     settings: RwLock<Arc<Settings>>,
 }
 
 impl Board {
-    /// With the settings that hold now.
-    pub fn new(
-        store: Arc<dyn Store>,
-        vital: Arc<Vital>,
-        tally: Arc<Tally>,
-        clock: Arc<dyn Clock>,
-        settings: Arc<Settings>,
-    ) -> Self {
+    /// Of what works with `engine`.
+    pub fn new(vital: Arc<Vital>, tally: Arc<Tally>, engine: &Engine) -> Self {
         Self {
-            store,
+            store: Arc::clone(&engine.store),
             vital,
             tally,
-            clock,
-            settings: RwLock::new(settings),
+            calls: engine.entra.calls(),
+            clock: Arc::clone(&engine.clock),
+            settings: RwLock::new(Arc::clone(&engine.settings)),
         }
     }
 

@@ -88,6 +88,15 @@ fn process(board: &Board, out: &mut Exposition) {
     for (how, word) in ENDS {
         out.sample(name, &[("result", word)], vital.passes(how));
     }
+    let name = "keywheel_calls_total";
+    out.family(
+        name,
+        Kind::Counter,
+        "Calls to Entra and Graph, by how they ended.",
+    );
+    for (call, result, count) in board.calls.counts() {
+        out.sample(name, &[("call", call), ("result", result)], count);
+    }
     let name = "keywheel_steps_total";
     out.family(name, Kind::Counter, "Steps of rotations, by what they did.");
     for (what, word) in COUNTED {

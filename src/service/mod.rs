@@ -105,10 +105,8 @@ impl Service {
     pub fn new(engine: Engine, tally: Arc<Tally>, limits: Limits, source: Box<dyn Source>) -> Self {
         let engine = Arc::new(engine);
         let vital: Arc<Vital> = Arc::default();
-        let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
-        let settings = Arc::clone(&engine.settings);
-        let listen = settings.service.listen.clone();
-        let board = Board::new(store, Arc::clone(&vital), tally, clock, settings);
+        let listen = engine.settings.service.listen.clone();
+        let board = Board::new(Arc::clone(&vital), tally, &engine);
         Self {
             clock: Arc::clone(&engine.clock),
             notices: Notices::new(&engine),
