@@ -7,10 +7,15 @@ use keywheel::clock::Clock;
 use keywheel::rotation::advance::Reconciled;
 use keywheel::rotation::drift::Drift;
 use keywheel::rotation::standing::is_blocked;
-use keywheel::sandbox::{Action, Fault, Kind, Lag, NewPassword, Registered, Replication};
+use keywheel::sandbox::{
+    Action, Fault, GraphError, Kind, Lag, NewPassword, Registered, Replication,
+};
 use keywheel::store::Store;
 
 use crate::world::{World, start};
+
+/// Longer than a secret counts as young.
+const HOUR: Duration = Duration::from_secs(3_600);
 
 async fn reconcile(world: &World) -> Reconciled {
     world
@@ -74,6 +79,7 @@ async fn c8_a_foreign_secret_is_told_once_and_those_that_were_there_are_not() {
     );
     // What a rotation of ours makes is not foreign.
     world.rotate("app").await;
+    world.clock.advance(HOUR);
     assert_eq!(reconcile(&world).await, Reconciled::Done(vec![]));
 }
 
@@ -82,6 +88,7 @@ async fn d5_where_the_current_secret_is_gone_the_previous_one_is_current_again()
     let (world, application) = settled().await;
     world.rotate("app").await;
     assert_eq!(world.state("app").await, "overlapping");
+    world.clock.advance(HOUR);
     let (gone, previous) = (world.current("app").await, application.keys[0].key_id);
     world.sandbox.delete_key(application.client_id, gone);
     let drift = Drift::CurrentGone { key_id: gone };
@@ -152,8 +159,9 @@ async fn a7_one_read_that_does_not_list_it_is_no_drift() {
     .await;
     let application = world.adopted().await;
     world.rotate("app").await;
-    let missing = Action::Refuse(keywheel::sandbox::GraphError::NotFound("x".into()));
-    let fault = Fault::on(Kind::GetApplication, missing).of(application.client_id);
+    world.clock.advance(HOUR);
+    let none = Action::Set("passwordCredentials", serde_json::json!([]));
+    let fault = Fault::on(Kind::GetApplication, none).of(application.client_id);
     world.sandbox.inject(fault.times(2));
     assert_eq!(reconcile(&world).await, Reconciled::Done(vec![]));
 }
@@ -191,10 +199,73 @@ async fn p7_a_list_that_fails_is_told_and_is_no_drift() {
 }
 
 #[tokio::test]
-async fn an_application_that_was_deleted_is_told_and_blocks() {
-    let (world, application) = settled().await;
-    world.sandbox.delete_application(application.client_id);
-    reconcile(&world).await;
-    world.due("app").await;
-    assert!(is_blocked(&world.journal("app").await));
+async fn an_application_that_is_not_found_is_told_and_nothing_is_decided_by_it() {
+    let (world, _) = settled().await;
+    let before = world.journal("app").await;
+    let missing = Action::Refuse(GraphError::NotFound("x".into()));
+    world
+        .sandbox
+        .inject(Fault::on(Kind::GetApplication, missing).always());
+    assert!(matches!(reconcile(&world).await, Reconciled::Unread { .. }));
+    let after = world.journal("app").await;
+    assert_eq!(
+        (after.due_at, &after.secrets),
+        (before.due_at, &before.secrets)
+    );
+    assert!(
+        world
+            .actions()
+            .await
+            .contains(&"reconcile-failed".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn p8_a_read_that_is_denied_makes_no_rotation_due() {
+    let (world, _) = settled().await;
+    let due_at = world.journal("app").await.due_at;
+    let denied = Action::Refuse(GraphError::Denied);
+    world
+        .sandbox
+        .inject(Fault::on(Kind::GetApplication, denied));
+    assert!(matches!(reconcile(&world).await, Reconciled::Unread { .. }));
+    assert_eq!(world.journal("app").await.due_at, due_at);
+}
+
+#[tokio::test]
+async fn a4_what_signs_in_is_not_gone_whatever_is_listed() {
+    let (world, _) = settled().await;
+    world.rotate("app").await;
+    world.clock.advance(HOUR);
+    let before = world.journal("app").await;
+    let none = Action::Set("passwordCredentials", serde_json::json!([]));
+    world
+        .sandbox
+        .inject(Fault::on(Kind::GetApplication, none).always());
+    assert_eq!(reconcile(&world).await, Reconciled::Done(vec![]));
+    let after = world.journal("app").await;
+    assert_eq!(
+        (after.due_at, after.secrets),
+        (before.due_at, before.secrets)
+    );
+}
+
+#[tokio::test]
+async fn a1_a_young_secret_is_not_compared_yet() {
+    let (world, _) = settled().await;
+    world.rotate("app").await;
+    assert_eq!(reconcile(&world).await, Reconciled::Later);
+}
+
+#[tokio::test]
+async fn those_that_can_t_be_compared_keep_no_other_waiting() {
+    let (world, _) = settled().await;
+    world
+        .edit("app", |declared| declared.identity = Some("nobody".into()))
+        .await;
+    let later = world.clock.now() + TimeDelta::hours(7);
+    world.clock.set(later);
+    let name = "app".parse().unwrap();
+    assert!(world.engine.reconcile(&name).await.is_err());
+    assert!(world.store.unreconciled(later, 9).await.unwrap().is_empty());
 }

@@ -3,14 +3,17 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tracing::Instrument;
 
+use super::sign_in::NO_USABLE_SECRET;
 use super::{Engine, Pass, Stop, span};
+use crate::clock::whole_seconds;
 use crate::connection::ConnectionName;
-use crate::entra::{FaultKind, Password};
+use crate::entra::{FaultKind, Password, Token};
 use crate::journal::{Absence, Journal, Reconciliation, Role, Secret};
 use crate::rotation::drift::{Drift, drift, reconciliation};
-use crate::rotation::plan::{ABSENT_READS, Terms, is_absent, read_absent};
+use crate::rotation::plan::{ABSENT_READS, Terms, YOUNG, is_absent, read_absent};
 use crate::rotation::trouble::{AdvanceFault, Halt, Trouble};
 use crate::store::Change;
 
@@ -47,22 +50,23 @@ impl Engine {
         let Some(pass) = self.begin_pass(name).await? else {
             return Ok(Reconciled::Later);
         };
+        // Whatever comes of it: one that can't be compared must not keep the others waiting.
+        pass.remember(None).await?;
         let journal = pass.journal().await?;
         // What is being made is not listed everywhere yet; and what is paused is a person's.
         let unready = journal.unpromoted().is_some() || journal.object_id.is_none();
-        if unready || journal.paused || journal.removed_at.is_some() {
-            pass.remember(None).await?;
+        let young = journal
+            .current()
+            .is_some_and(|it| is_young(it, self.clock.now()));
+        if unready || young || journal.paused || journal.removed_at.is_some() {
             return Ok(Reconciled::Later);
         }
         let terms = self.terms(&journal)?;
         match pass.compare(&journal, &terms).await {
-            Ok(found) => {
-                let gone = found
-                    .iter()
-                    .any(|it| matches!(it, Drift::CurrentGone { .. }));
+            Ok((found, way_back)) => {
                 drop(pass);
-                if gone {
-                    self.fall_back(name, &journal).await?;
+                if way_back {
+                    self.fall_back(name).await?;
                 }
                 Ok(Reconciled::Done(found))
             }
@@ -72,16 +76,11 @@ impl Engine {
     }
 
     /// The previous secret is current again, where one still signs in.
-    async fn fall_back(
-        &self,
-        name: &ConnectionName,
-        journal: &Journal,
-    ) -> Result<(), AdvanceFault> {
-        if !journal.secrets.iter().any(|it| it.role == Role::Previous) {
-            return Ok(());
-        }
+    async fn fall_back(&self, name: &ConnectionName) -> Result<(), AdvanceFault> {
         match self.rollback(name, Duration::ZERO).await {
-            Ok(Stop::Busy) => tracing::warn!("another process works on it; it falls back later"),
+            Ok(Stop::Busy) => {
+                tracing::warn!("another process works on it; its next rotation is due at once")
+            }
             Ok(_) => tracing::warn!("the previous secret is current again"),
             // The next rotation, due at once, is what is left to do.
             Err(AdvanceFault::Refused { message, .. }) => tracing::warn!("{message}"),
@@ -92,21 +91,52 @@ impl Engine {
 }
 
 impl Pass<'_> {
-    /// Reads the application, and writes down what differs.
-    async fn compare(&self, journal: &Journal, terms: &Terms) -> Result<Vec<Drift>, Halt> {
+    /// Reads the application, and writes down what differs; says too whether the current secret is
+    /// gone while a previous one is still listed.
+    async fn compare(&self, journal: &Journal, terms: &Terms) -> Result<(Vec<Drift>, bool), Halt> {
         let token = self.sign_in(journal, terms).await?;
         let before = self.engine.store.reconciliation(journal.id).await?;
         let listed = self.list_reliably(journal, terms, &token).await?;
         // Reading may have found a name that was looked for: it is ours now.
         let journal = self.journal().await?;
-        let found = drift(&journal, &listed, before.as_ref());
+        let mut found = drift(&journal, &listed, before.as_ref());
+        if let Some(current) = journal.current()
+            && found
+                .iter()
+                .any(|it| matches!(it, Drift::CurrentGone { .. }))
+            && self.still_signs_in(&journal, terms, current).await?
+        {
+            // Only a fresh token proves a secret; what lists it lags, or is another application (A4).
+            found.retain(|it| !matches!(it, Drift::CurrentGone { .. }));
+        }
         let changes = self.drifted(&journal, terms, &found);
         if !changes.is_empty() {
             self.commit(changes).await?;
         }
         self.remember(Some(reconciliation(&journal, &listed)))
             .await?;
-        Ok(found)
+        let gone = found
+            .iter()
+            .any(|it| matches!(it, Drift::CurrentGone { .. }));
+        let way_back = journal.secrets.iter().any(|it| {
+            it.role == Role::Previous && listed.iter().any(|other| other.key_id == it.key_id)
+        });
+        Ok((found, gone && way_back))
+    }
+
+    /// A definite refusal says no; anything else than that and a token says nothing.
+    async fn still_signs_in(
+        &self,
+        journal: &Journal,
+        terms: &Terms,
+        current: &Secret,
+    ) -> Result<bool, Halt> {
+        let value = self.stored(journal, current.key_id).await?;
+        match self.prove_once(journal, terms, &value).await {
+            Ok(()) => Ok(true),
+            Err(halt) if is_refusal(&halt) => Ok(false),
+            Err(halt) => Err(halt),
+        }
     }
 
     /// What is listed; where the current secret is not, only after several reads over the absence
@@ -115,17 +145,12 @@ impl Pass<'_> {
         &self,
         journal: &Journal,
         terms: &Terms,
-        token: &crate::entra::Token,
+        token: &Token,
     ) -> Result<Vec<Password>, Halt> {
         let window = terms.graph.absence_window.0;
         let mut absence = Absence::default();
         loop {
-            let read = self.read(journal, token).await;
-            let listed = match read {
-                Ok(answer) => answer.value.passwords,
-                Err(halt) if is_missing(&halt) => Vec::new(),
-                Err(halt) => return Err(halt),
-            };
+            let listed = self.read(journal, token).await?.value.passwords;
             let current = journal.current();
             if current.is_none_or(|current| listed.iter().any(|it| it.key_id == current.key_id)) {
                 return Ok(listed);
@@ -143,6 +168,9 @@ impl Pass<'_> {
         let mut changes = Vec::new();
         for drift in found {
             let key_id = drift.key_id();
+            if is_known(drift, journal, now) {
+                continue;
+            }
             let mut event = self.event(drift.action());
             event.key_id = Some(key_id);
             tracing::warn!(%key_id, "{}", drift.action());
@@ -154,10 +182,7 @@ impl Pass<'_> {
                         expires_at: Some(secret.expires_at.map_or(now, |at| at.min(now))),
                         ..secret.clone()
                     }));
-                    changes.push(Change::Schedule {
-                        anchor: journal.anchor,
-                        due_at: crate::clock::whole_seconds(now),
-                    });
+                    changes.push(due_at_once(journal, now));
                 }
                 (Drift::EndChanged { ends_at, .. }, Some(secret)) => {
                     let secret = Secret {
@@ -175,8 +200,8 @@ impl Pass<'_> {
         changes
     }
 
-    /// What could not be read is told; a secret that is refused for good makes a rotation due,
-    /// which says what a person must do.
+    /// What could not be read is told. Where no secret signs in any more, a rotation is due, which
+    /// says what a person must do; whatever else is in the way says nothing about the secrets.
     async fn unread(
         &self,
         journal: &Journal,
@@ -188,14 +213,10 @@ impl Pass<'_> {
         event.client_request_id = trouble.client_request_id();
         tracing::warn!(code = %failure.code, "it could not be compared: {}", failure.message);
         let mut changes = vec![Change::Record(event)];
-        if failure.permanent && journal.due_at > self.now() {
-            changes.push(Change::Schedule {
-                anchor: journal.anchor,
-                due_at: crate::clock::whole_seconds(self.now()),
-            });
+        if failure.code == NO_USABLE_SECRET {
+            changes.push(due_at_once(journal, self.now()));
         }
         self.commit(changes).await?;
-        self.remember(None).await?;
         Ok(Reconciled::Unread {
             code: failure.code,
             message: failure.message,
@@ -210,9 +231,34 @@ impl Pass<'_> {
     }
 }
 
-fn is_missing(halt: &Halt) -> bool {
+/// The next rotation is due now, or since when it has been.
+fn due_at_once(journal: &Journal, now: DateTime<Utc>) -> Change {
+    Change::Schedule {
+        anchor: journal.anchor,
+        due_at: journal.due_at.min(whole_seconds(now)),
+    }
+}
+
+/// Whether it was found before: it is told once.
+fn is_known(drift: &Drift, journal: &Journal, now: DateTime<Utc>) -> bool {
+    let ended = journal
+        .secret(drift.key_id())
+        .and_then(|secret| secret.expires_at)
+        .is_some_and(|at| at <= now);
+    matches!(drift, Drift::CurrentGone { .. }) && ended
+}
+
+fn is_young(secret: &Secret, now: DateTime<Utc>) -> bool {
+    secret.starts_at.is_some_and(|at| now < at + YOUNG)
+}
+
+fn is_refusal(halt: &Halt) -> bool {
     let Halt::Trouble(trouble) = halt else {
         return false;
     };
-    matches!(&**trouble, Trouble::Entra(fault) if fault.kind == FaultKind::ApplicationMissing)
+    matches!(
+        &**trouble,
+        Trouble::Entra(fault)
+            if matches!(fault.kind, FaultKind::SecretRefused | FaultKind::SecretExpired)
+    )
 }

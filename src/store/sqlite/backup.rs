@@ -74,7 +74,8 @@ fn begin_anew(
         [instance.to_string()],
     )?;
     let paused = transaction.execute(
-        "UPDATE connection SET paused = 1, next_action_at = NULL WHERE removed_at IS NULL",
+        "UPDATE connection SET paused = 1, next_action_at = NULL, planned_at = NULL
+         WHERE removed_at IS NULL",
         [],
     )?;
     // What was still to be told then is told by the store that it was copied from.

@@ -1,7 +1,7 @@
 """Compares every due time of `keywheel schedule` with Python's own calendar, `zoneinfo`.
 
 All zones, every day from 2025 to 2037, at times of day that gaps and repeats fall on. Usage:
-calendar.py KEYWHEEL
+due_times.py KEYWHEEL
 """
 
 import json
@@ -73,7 +73,7 @@ def main():
     different = [line for _, lines in results for line in lines]
     for line in different[:20]:
         print(*line, file=sys.stderr)
-    print(f"calendar: {len(names)} zones, {compared} due times, {len(different)} differences")
+    print(f"due times: {len(names)} zones, {compared} due times, {len(different)} differences")
     return 1 if different or not compared else 0
 
 
