@@ -17,6 +17,7 @@
 mod herd;
 mod stock;
 
+use keywheel::store::Share;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -71,7 +72,7 @@ fn look(stock: &Stock) -> Duration {
         .map(|_| {
             let begun = Instant::now();
             let due = runtime
-                .block_on(store.due(Utc::now(), 4096))
+                .block_on(store.due(Utc::now(), Share::ALL))
                 .expect("a look");
             assert!(due.is_empty());
             begun.elapsed()

@@ -55,6 +55,9 @@ pub use work::{Ended, Work};
 /// The metronome is not trusted alone: what is due is looked for at least this often.
 const UNBIDDEN: Duration = Duration::from_secs(2);
 
+/// A batch of comparisons is begun at least this often, half as often as the metronome bids.
+const SWEEP: Duration = Duration::from_secs(120);
+
 /// How long passes have to come to the end of their step when the service ends: longer than one
 /// call to Graph may take, shorter than systemd's patience.
 pub const GRACE: Duration = Duration::from_secs(45);
@@ -97,6 +100,7 @@ pub struct Service {
     store_failed: bool,
     counted_at: Option<DateTime<Utc>>,
     head_logged_at: Option<DateTime<Utc>>,
+    swept_at: Option<DateTime<Utc>>,
 }
 
 impl Service {
@@ -121,6 +125,7 @@ impl Service {
             store_failed: false,
             counted_at: None,
             head_logged_at: None,
+            swept_at: None,
         }
     }
 
@@ -159,10 +164,14 @@ impl Service {
                 .queued(self.work.under_way(), self.work.waiting());
             self.systemd.alive(self.clock.now());
         }
-        if let Some(metronome) = metronome {
-            metronome.stop().await;
-        }
+        let clock = Arc::clone(&self.clock);
         self.end().await;
+        if let Some(metronome) = metronome {
+            tokio::select! {
+                () = metronome.stop() => {}
+                () = clock.sleep(UNBIDDEN) => {}
+            }
+        }
         if let Some(listener) = listener {
             listener.abort();
         }
@@ -173,15 +182,29 @@ impl Service {
             Beat::Advance => {
                 self.look().await;
                 self.notices.go_on();
+                self.sweep_unbidden();
             }
-            Beat::Reconcile => {
-                let connections = self.vital.connection_count();
-                self.reconciling.go_on(&self.engine, connections);
-            }
+            Beat::Reconcile => self.sweep(),
             Beat::Prune => {
                 self.prune().await;
                 self.log_head().await;
             }
+        }
+    }
+
+    /// Begins to compare some connections with Entra.
+    fn sweep(&mut self) {
+        self.swept_at = Some(self.clock.now());
+        let connections = self.vital.connection_count();
+        self.reconciling.go_on(&self.engine, connections);
+    }
+
+    /// The metronome is not trusted alone for that either.
+    fn sweep_unbidden(&mut self) {
+        let now = self.clock.now();
+        let recent = |at: DateTime<Utc>| at <= now && now < at + SWEEP;
+        if !self.swept_at.is_some_and(recent) {
+            self.sweep();
         }
     }
 
@@ -272,7 +295,6 @@ impl Service {
     async fn end(mut self) {
         self.systemd.stopping(GRACE);
         self.engine.stopping.begin();
-        self.reconciling.abort();
         self.work.wind_down();
         let passes = self.work.under_way();
         tracing::info!(
@@ -283,6 +305,7 @@ impl Service {
             while self.work.under_way() > 0 {
                 self.work.one_done(&self.engine).await;
             }
+            self.reconciling.ended().await;
         };
         let clock = Arc::clone(&self.clock);
         tokio::select! {

@@ -6,6 +6,9 @@ use crate::connection::ConnectionName;
 use crate::entra::TenantId;
 use crate::store::Due;
 
+/// So many of one tenant wait at most: a tenant that answers nothing does not fill the queue.
+const MOST_WAITING: usize = 512;
+
 /// How many passes may be under way at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -37,15 +40,18 @@ impl Queue {
         }
     }
 
-    /// `due` waits for its turn, behind those of its tenant that came before; one that waits or
-    /// has its turn already is not taken twice.
+    /// `due` waits for its turn, behind those of its tenant that came before. One that waits or has
+    /// its turn already is not taken twice, and a tenant for which many wait comes another time.
     pub fn push(&mut self, due: Due) {
-        if self.known.insert(due.name.clone()) {
-            self.waiting
-                .entry(due.tenant_id)
-                .or_default()
-                .push_back(due);
+        let waiting = self.waiting.entry(due.tenant_id).or_default();
+        if waiting.len() < MOST_WAITING && self.known.insert(due.name.clone()) {
+            waiting.push_back(due);
         }
+    }
+
+    /// No more of one tenant wait or have their turn.
+    pub fn most_of_one_tenant(&self) -> usize {
+        self.limits.passes_per_tenant + MOST_WAITING
     }
 
     /// The next one, which has its turn from now on; `None`: nobody waits, or no place is free.
@@ -187,5 +193,17 @@ mod tests {
         assert_eq!((queue.under_way(), queue.waiting()), (1, 0));
         queue.push(due("b", 1, None));
         assert_eq!(queue.waiting(), 1);
+    }
+
+    #[test]
+    fn f8_one_tenant_s_arrears_do_not_fill_the_queue() {
+        let mut queue = queue(4, 3);
+        for n in 0..2_000 {
+            queue.push(due(&format!("slow-{n}"), 1, Some(n)));
+        }
+        assert_eq!(queue.waiting(), MOST_WAITING);
+        assert_eq!(queue.most_of_one_tenant(), MOST_WAITING + 3);
+        queue.push(due("other", 2, Some(5_000)));
+        assert_eq!(turns(&mut queue), ["slow-0", "slow-1", "slow-2", "other"]);
     }
 }

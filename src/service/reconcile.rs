@@ -34,9 +34,9 @@ impl Reconciling {
         }
     }
 
-    /// Ends what is under way: it is done anew another time.
-    pub fn abort(&mut self) {
-        self.batch.abort_all();
+    /// Waits for the end of the batch: each comparison ends between two steps.
+    pub async fn ended(&mut self) {
+        while self.batch.join_next().await.is_some() {}
     }
 }
 

@@ -10,7 +10,7 @@ use super::holdoff::Holdoffs;
 use super::queue::{Limits, Queue};
 use crate::rotation::AdvanceFault;
 use crate::rotation::advance::{Engine, Order, Stop};
-use crate::store::{Due, StoreFault};
+use crate::store::{Due, Share, StoreFault};
 
 /// So many are read at once. It is more than the places there are, so that none stays free, and a
 /// month of arrears of a million connections is not held in memory.
@@ -46,7 +46,12 @@ impl Work {
         if self.queue.waiting() < BATCH / 2 {
             // Those that are known already stand among what is read.
             let known = self.queue.under_way() + self.queue.waiting() + self.holdoffs.count();
-            for due in engine.store.due(now, BATCH + known).await? {
+            let share = Share {
+                altogether: BATCH + known,
+                // Those that it has in hand stand among them.
+                of_one_tenant: self.queue.most_of_one_tenant() + self.holdoffs.count(),
+            };
+            for due in engine.store.due(now, share).await? {
                 if !self.holdoffs.holds(&due.name, now) {
                     self.queue.push(due);
                 }

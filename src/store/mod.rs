@@ -273,6 +273,23 @@ pub struct Due {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// How many are read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// The most of all.
+    pub altogether: usize,
+    /// The most of one tenant.
+    pub of_one_tenant: usize,
+}
+
+impl Share {
+    /// Whatever there is.
+    pub const ALL: Self = Self {
+        altogether: usize::MAX,
+        of_one_tenant: usize::MAX,
+    };
+}
+
 /// One `addPassword` call that was ever intended: it outlives its rotation and its connection, so
 /// that a secret found under its name years later is still known for ours (K2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -396,7 +413,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Whose `next_action_at` has come, or was written by a clock that was ahead of `now`; those
     /// whose secrets expire first first, and no more than `at_most`.
-    async fn due(&self, now: DateTime<Utc>, at_most: usize) -> Result<Vec<Due>, StoreFault>;
+    async fn due(&self, now: DateTime<Utc>, at_most: Share) -> Result<Vec<Due>, StoreFault>;
 
     /// The earliest `next_action_at`; `None`: nothing is to be done by itself.
     async fn next_action_at(&self) -> Result<Option<DateTime<Utc>>, StoreFault>;

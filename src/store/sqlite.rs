@@ -29,7 +29,7 @@ use super::notices::{Attempted, Noted, Noteworthy, Outbox};
 use super::seal;
 use super::{
     Adoption, Attempt, ChainHash, Change, Due, Fingerprint, HistoryChain, HistoryFilter, Lease,
-    MasterKeyLease, Sealed, ServiceLease, Store, StoreFault,
+    MasterKeyLease, Sealed, ServiceLease, Share, Store, StoreFault,
 };
 
 use writer::Writer;
@@ -182,7 +182,7 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn due(&self, now: DateTime<Utc>, at_most: usize) -> Result<Vec<Due>, StoreFault> {
+    async fn due(&self, now: DateTime<Utc>, at_most: Share) -> Result<Vec<Due>, StoreFault> {
         self.writer
             .read(move |db| rows::due(db, now, at_most))
             .await

@@ -1,5 +1,6 @@
 //! D: the disk is full or fails, the master key is the wrong one, the database is damaged.
 
+use keywheel::store::Share;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -108,7 +109,7 @@ impl Store for FailingStore {
     async fn latest_rotation(&self, id: ConnectionId) -> Result<Option<Rotation>, StoreFault> {
         self.inner.latest_rotation(id).await
     }
-    async fn due(&self, now: DateTime<Utc>, at_most: usize) -> Result<Vec<Due>, StoreFault> {
+    async fn due(&self, now: DateTime<Utc>, at_most: Share) -> Result<Vec<Due>, StoreFault> {
         self.inner.due(now, at_most).await
     }
     async fn follow_history(&self, noted: Option<ChainHash>) -> Result<HistoryChain, StoreFault> {

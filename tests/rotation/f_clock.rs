@@ -1,5 +1,6 @@
 //! F11: a clock that is at odds with the server's stops rotations, and says so.
 
+use keywheel::store::Share;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -217,7 +218,11 @@ async fn f11_p8_what_a_clock_that_was_ahead_planned_is_planned_anew_once() {
     let world = World::new().await;
     world.adopted().await;
     let due = async || {
-        let due = world.store.due(world.clock.now(), 9).await.unwrap();
+        let due = world
+            .store
+            .due(world.clock.now(), Share::ALL)
+            .await
+            .unwrap();
         due.iter().map(|it| it.name.to_string()).collect::<Vec<_>>()
     };
     let before = world.journal("app").await;

@@ -1,6 +1,7 @@
 //! A sandbox, a store and an engine on one virtual clock: a rotation over real HTTP, in
 //! milliseconds, whatever it waits for.
 
+use keywheel::store::Share;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -189,7 +190,7 @@ impl World {
         let connection: ConnectionName = name.parse().unwrap();
         for pass in 0..1_000 {
             let now = self.clock.now();
-            let due = self.store.due(now, 9).await.unwrap();
+            let due = self.store.due(now, Share::ALL).await.unwrap();
             if !due.iter().any(|due| due.name == connection) {
                 let next = self.journal(name).await.next_action_at;
                 let Some(at) = next.filter(|at| *at <= end) else {

@@ -51,7 +51,7 @@ async fn d5_a_restored_store_is_a_new_instance_and_every_connection_is_paused() 
     }
     assert!(
         store
-            .due(crate::fixture::at(1_000_000), 9)
+            .due(crate::fixture::at(1_000_000), keywheel::store::Share::ALL)
             .await
             .unwrap()
             .is_empty()

@@ -12,7 +12,7 @@ use crate::journal::{
     AttemptName, ConnectionId, Event, InstanceId, Journal, Outcome, Reconciliation, Rotation,
     RotationId, State, Watch,
 };
-use crate::store::{Attempt, Due, Fingerprint, HistoryFilter, Sealed};
+use crate::store::{Attempt, Due, Fingerprint, HistoryFilter, Sealed, Share};
 
 use super::database::Trouble;
 
@@ -114,20 +114,23 @@ const AHEAD: TimeDelta = TimeDelta::minutes(5);
 pub(super) fn due(
     connection: &Connection,
     now: DateTime<Utc>,
-    at_most: usize,
+    at_most: Share,
 ) -> Result<Vec<Due>, Trouble> {
     let mut statement = connection.prepare_cached(DUE)?;
-    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let due = statement.query_map(
-        (milliseconds(now), milliseconds(now + AHEAD), at_most),
-        |row| {
-            Ok(Due {
-                name: parsed(row, 0, str::parse)?,
-                tenant_id: parsed(row, 1, str::parse)?,
-                expires_at: instant(row, 2)?,
-            })
-        },
-    )?;
+    let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+    let params = (
+        milliseconds(now),
+        milliseconds(now + AHEAD),
+        number(at_most.altogether),
+        number(at_most.of_one_tenant),
+    );
+    let due = statement.query_map(params, |row| {
+        Ok(Due {
+            name: parsed(row, 0, str::parse)?,
+            tenant_id: parsed(row, 1, str::parse)?,
+            expires_at: instant(row, 2)?,
+        })
+    })?;
     Ok(due.collect::<Result<_, _>>()?)
 }
 
@@ -308,19 +311,24 @@ pub(super) const JOURNAL: &str = "SELECT id, record, object_id, paused, removed_
                                          next_action_at, planned_at, mutated_at FROM connection";
 
 /// Both halves of the union have an index of their own, which an `OR` would not use.
-pub(super) const DUE: &str = "SELECT name, tenant_id,
-                                     (SELECT min(expires_at) FROM secret
-                                      WHERE secret.connection = connection.id
-                                        AND role = 'current' AND gone = 0)
-                                     AS expires_at
-                              FROM connection
-                              WHERE id IN (SELECT id FROM connection
-                                           WHERE removed_at IS NULL AND next_action_at <= ?1
-                                           UNION ALL
-                                           SELECT id FROM connection
-                                           WHERE removed_at IS NULL AND planned_at > ?2)
-                              ORDER BY expires_at NULLS LAST, next_action_at, name
-                              LIMIT ?3";
+/// Of each tenant no more than its share: one that answers nothing keeps no other from being read.
+pub(super) const DUE: &str = "SELECT name, tenant_id, expires_at
+     FROM (SELECT *, row_number() OVER (PARTITION BY tenant_id
+                                        ORDER BY expires_at NULLS LAST, next_action_at, name)
+                     AS turn
+           FROM (SELECT name, tenant_id, next_action_at,
+                        (SELECT min(expires_at) FROM secret
+                         WHERE secret.connection = connection.id AND role = 'current' AND gone = 0)
+                        AS expires_at
+                 FROM connection
+                 WHERE id IN (SELECT id FROM connection
+                              WHERE removed_at IS NULL AND next_action_at <= ?1
+                              UNION ALL
+                              SELECT id FROM connection
+                              WHERE removed_at IS NULL AND planned_at > ?2)))
+     WHERE turn <= ?4
+     ORDER BY expires_at NULLS LAST, next_action_at, name
+     LIMIT ?3";
 
 pub(super) const OF_NAME: &str = "WHERE name = ?1
                                   ORDER BY removed_at IS NOT NULL, removed_at DESC, id DESC

@@ -1,3 +1,4 @@
+use crate::store::Share;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -190,7 +191,10 @@ async fn one_connection_is_read_without_the_others() {
         Ok(plans?)
     });
     for plan in plans.await.unwrap() {
-        assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{plan}");
+        // What an inner query has found is gone through; no table is.
+        let tables = plan.replace("SCAN (subquery", "");
+        let searched = tables.contains("SEARCH") && !tables.contains("SCAN");
+        assert!(searched, "{plan}");
     }
 }
 
@@ -251,6 +255,6 @@ async fn p8_a_plan_from_before_it_was_kept_when_it_was_made_is_trusted() {
     let journal = store.journal(&"crm".parse().unwrap()).await.unwrap();
     assert_eq!(journal.unwrap().planned_at, None);
     let at = |second| DateTime::from_timestamp(second, 0).unwrap();
-    assert!(store.due(at(4), 9).await.unwrap().is_empty());
-    assert_eq!(store.due(at(5), 9).await.unwrap().len(), 1);
+    assert!(store.due(at(4), Share::ALL).await.unwrap().is_empty());
+    assert_eq!(store.due(at(5), Share::ALL).await.unwrap().len(), 1);
 }
