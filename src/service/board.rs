@@ -19,6 +19,17 @@ use crate::view::{ConnectionView, view};
 /// So many journals are read at once, so that those who work are not kept waiting.
 const PAGE: usize = 100;
 
+/// A page of connections.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// How each is.
+    pub views: Vec<ConnectionView>,
+    /// For which the settings lack something: they are not worked on (P7).
+    pub lacking: Vec<ConnectionName>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
 /// Everything that may be shown.
 #[derive(Debug)]
 pub struct Board {
@@ -56,7 +67,7 @@ impl Board {
             .unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
-    /// Connections by name, those behind `after`, at most `at_most`, and whether more follow.
+    /// Connections by name, those behind `after`, at most `at_most`.
     ///
     /// # Errors
     ///
@@ -65,22 +76,25 @@ impl Board {
         &self,
         after: Option<ConnectionName>,
         at_most: usize,
-    ) -> Result<(Vec<ConnectionView>, bool), StoreFault> {
-        let mut views = Vec::new();
+    ) -> Result<Shown, StoreFault> {
+        let mut shown = Shown::default();
         let mut after = after;
         loop {
             let page = self.store.journals_after(after.as_ref(), PAGE).await?;
             let is_last = page.len() < PAGE;
             for journal in &page {
-                if views.len() == at_most {
-                    return Ok((views, true));
+                if shown.views.len() == at_most {
+                    shown.more = true;
+                    return Ok(shown);
                 }
                 after = Some(journal.name().clone());
-                // What the settings lack for one hides no other one; `status` says what it is.
-                views.extend(self.view(journal, self.clock.now()));
+                match self.view(journal, self.clock.now()) {
+                    Some(view) => shown.views.push(view),
+                    None => shown.lacking.push(journal.name().clone()),
+                }
             }
             if is_last {
-                return Ok((views, false));
+                return Ok(shown);
             }
         }
     }

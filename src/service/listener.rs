@@ -141,20 +141,22 @@ struct From {
 }
 
 async fn root(State(board): State<Arc<Board>>, Query(from): Query<From>) -> Response {
-    let (views, more) = match board.views(from.after, ON_A_PAGE).await {
+    let shown = match board.views(from.after, ON_A_PAGE).await {
         Ok(read) => read,
         Err(fault) => return unreadable(&fault),
     };
     let now = board.clock.now();
     let not_ready = board.vital.ready(now).err().map(|it| it.to_string());
-    let last = views.last().map(|view| view.name.to_string());
+    let last = shown.views.last().map(|view| view.name.to_string());
+    let lacking = crate::wording::listed(shown.lacking.iter().map(ConnectionName::as_str));
     let head = page::Head {
         not_ready: not_ready.as_deref(),
         connections: board.vital.connection_count(),
         under_way: board.vital.under_way(),
-        next_page: last.as_deref().filter(|_| more),
+        lacking: Some(&*lacking).filter(|names| !names.is_empty()),
+        next_page: last.as_deref().filter(|_| shown.more),
     };
-    match page::page(head, &views, now) {
+    match page::page(head, &shown.views, now) {
         Ok(html) => typed("text/html; charset=utf-8", html),
         Err(error) => {
             tracing::error!("the page can't be made: {error}");
@@ -170,7 +172,7 @@ async fn style() -> Response {
 /// The same as `status -o json`, a page of it.
 async fn status(State(board): State<Arc<Board>>, Query(from): Query<From>) -> Response {
     match board.views(from.after, ON_A_PAGE).await {
-        Ok((views, _)) => axum::Json(views).into_response(),
+        Ok(shown) => axum::Json(shown.views).into_response(),
         Err(fault) => unreadable(&fault),
     }
 }

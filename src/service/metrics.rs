@@ -26,10 +26,16 @@ pub async fn write(board: &Board, pieces: &mpsc::Sender<Bytes>) -> Result<(), St
     process(board, &mut out.text);
     channels(board, &mut out.text).await?;
     if board.vital.connection_count() <= MOST_SERIES {
-        let (views, _) = board
-            .views(None, usize::try_from(MOST_SERIES).unwrap_or(usize::MAX))
-            .await?;
-        connections(&views, &mut out).await;
+        let at_most = usize::try_from(MOST_SERIES).unwrap_or(usize::MAX);
+        let shown = board.views(None, at_most).await?;
+        let name = "keywheel_connection_lacks_settings";
+        let help = "1 for a connection that the settings lack something for: it is not worked on.";
+        out.text.family(name, Kind::Gauge, help);
+        for connection in &shown.lacking {
+            out.text
+                .sample(name, &[("connection", connection.as_str())], 1);
+        }
+        connections(&shown.views, &mut out).await;
     }
     out.flush().await;
     Ok(())

@@ -283,6 +283,7 @@ impl Service {
                 self.engine = Arc::new(engine);
                 self.notices.reload(&self.engine);
                 tracing::info!("the settings were read again");
+                tokio::spawn(name_what_they_lack(Arc::clone(&self.engine)));
             }
             Err(faults) => {
                 tracing::error!("the settings are wrong, the old ones stay in force: {faults}");
@@ -315,6 +316,24 @@ impl Service {
                 tracing::warn!("ended in the middle of a step; the next start takes it up");
             }
         }
+    }
+}
+
+/// Connections that were fit for the settings before may no longer be: said at once, not when each
+/// is due (P7).
+async fn name_what_they_lack(engine: Arc<Engine>) {
+    let mut after = None;
+    loop {
+        let Ok(page) = engine.store.journals_after(after.as_ref(), 100).await else {
+            return;
+        };
+        let Some(last) = page.last() else { return };
+        for journal in &page {
+            if let Err(fault) = engine.terms(journal) {
+                tracing::error!("{fault}; nothing is done for it");
+            }
+        }
+        after = Some(last.name().clone());
     }
 }
 

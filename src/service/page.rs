@@ -50,6 +50,8 @@ pub struct Head<'a> {
     pub connections: u64,
     /// How many are worked on.
     pub under_way: u64,
+    /// The connections that the settings lack something for.
+    pub lacking: Option<&'a str>,
     /// The page behind this one begins after it.
     pub next_page: Option<&'a str>,
 }
@@ -85,6 +87,7 @@ pub fn page(
         not_ready => head.not_ready,
         connections => head.connections,
         under_way => head.under_way,
+        lacking => head.lacking,
         next_page => head.next_page,
         trouble,
         rows => Value::from(Serde(rows)),

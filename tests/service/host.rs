@@ -19,7 +19,7 @@ use keywheel::rotation::observe::Unobserved;
 use keywheel::rotation::stopping::Stopping;
 use keywheel::sandbox::{NewApplication, Options, Registered, Sandbox};
 use keywheel::settings::Settings;
-use keywheel::store::{Keys, SqliteStore, Store, master_key};
+use keywheel::store::{Change, Keys, SqliteStore, Store, master_key};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -169,6 +169,24 @@ impl Host {
 
     pub async fn journal(&self, name: &str) -> Journal {
         self.engine.journal(&name.parse().unwrap()).await.unwrap()
+    }
+
+    /// The connection is declared otherwise, behind the back of every check.
+    pub async fn edit(&self, name: &str, edit: impl FnOnce(&mut Declared)) {
+        let journal = self.journal(name).await;
+        let mut declared = journal.declared.clone();
+        edit(&mut declared);
+        let application = (declared.tenant_id, declared.client_id);
+        let mut lease = None;
+        until(async || {
+            let locked = self.engine.store.try_lock(journal.id, application).await;
+            lease = locked.unwrap();
+            lease.is_some()
+        })
+        .await;
+        let changes = vec![Change::Declare(declared)];
+        let lease = lease.unwrap();
+        self.engine.store.commit(&lease, changes).await.unwrap();
     }
 
     /// Waits until every connection has been rotated once, and only waits for its overlap.

@@ -187,3 +187,28 @@ async fn p7_every_line_of_a_rotation_carries_its_connection_and_its_id() {
         }
     }
 }
+
+#[tokio::test]
+async fn p7_i6_a_connection_that_the_new_settings_lack_something_for_is_named_and_hides_no_other() {
+    let host = Host::with(2, "listen = \"127.0.0.1:0\"").await;
+    let service = host.serve(&[]);
+    let address = address(&service).await;
+    host.until_rotated().await;
+    host.edit("app-0", |declared| {
+        declared.identity = Some("nobody".into())
+    })
+    .await;
+    service.signal(Signal::HUP);
+    service.until_logged("nothing is done for it").await;
+    assert!(service.log().contains("app-0"), "{}", service.log());
+    let (_, metrics) = read(&format!("{address}/metrics")).await;
+    let lacks = "keywheel_connection_lacks_settings{connection=\"app-0\"}";
+    assert_eq!(value(&metrics, lacks), Some(1.0));
+    let other = "keywheel_rotation_due_timestamp_seconds{connection=\"app-1\"}";
+    assert!(value(&metrics, other).is_some());
+    let (_, page) = read(&format!("{address}/")).await;
+    assert!(
+        page.contains("app-0") && page.contains("keywheel status"),
+        "{page}"
+    );
+}
