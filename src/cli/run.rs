@@ -13,6 +13,7 @@ use super::output::Output;
 use crate::rotation::advance::Engine;
 use crate::service::{Limits, Service, Signal, Source, Tally};
 use crate::settings::Settings;
+use crate::wording::listed;
 
 pub(super) async fn run(global: &args::Global, output: Output) -> Result<Exit, Complaint> {
     let context = Context::open(&global.config, output)?;
@@ -66,23 +67,12 @@ struct SettingsFile {
 impl Source for SettingsFile {
     async fn engine(&self, running: &Engine) -> Result<Engine, String> {
         let settings = load_settings(&running.settings.file).map_err(|it| it.message)?;
-        for (same, what) in [
-            (
-                settings.store_path == running.settings.store_path,
-                "store.path",
-            ),
-            (
-                settings.service.concurrency == running.settings.service.concurrency,
-                "service.concurrency",
-            ),
-            (
-                settings.service.listen == running.settings.service.listen,
-                "service.listen",
-            ),
-        ] {
-            if !same {
-                return Err(format!("{what} can't change while it runs; restart it"));
-            }
+        let fixed = fixed(&settings, &running.settings);
+        if !fixed.is_empty() {
+            let named = listed(fixed);
+            return Err(format!(
+                "{named} can't change while it runs; restart it for that"
+            ));
         }
         let context = Context {
             settings: settings.into(),
@@ -92,6 +82,21 @@ impl Source for SettingsFile {
             .await
             .map_err(|complaint| complaint.message)
     }
+}
+
+/// What a service can't take up without starting anew, where it differs.
+fn fixed(new: &Settings, old: &Settings) -> Vec<&'static str> {
+    [
+        ("store.path", new.store_path != old.store_path),
+        (
+            "service.concurrency",
+            new.service.concurrency != old.service.concurrency,
+        ),
+        ("service.listen", new.service.listen != old.service.listen),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
 }
 
 impl SettingsFile {

@@ -17,13 +17,27 @@ const MOST_SERIES: u64 = 10_000;
 /// A piece is sent on once it is this long.
 const PIECE: usize = 32 * 1024;
 
-/// Writes everything, in pieces. A reader that has gone away ends it.
+/// Writes everything, in pieces. A reader that has gone away ends it. What needs the store comes
+/// after what does not, and whether it could be read is said too: a scrape that lacks something
+/// must not look whole (P7).
 pub async fn write(board: &Board, pieces: &mpsc::Sender<Bytes>) -> Result<(), StoreFault> {
     let mut out = Writer {
         text: Exposition::default(),
         pieces,
     };
     process(board, &mut out.text);
+    out.flush().await;
+    let read = stored(board, &mut out).await;
+    let name = "keywheel_scrape_whole";
+    let help = "0 where the store could not be read, so that series are missing.";
+    out.text.family(name, Kind::Gauge, help);
+    out.text.sample(name, &[], u8::from(read.is_ok()));
+    out.flush().await;
+    read
+}
+
+/// What the store knows.
+async fn stored(board: &Board, out: &mut Writer<'_>) -> Result<(), StoreFault> {
     channels(board, &mut out.text).await?;
     if board.vital.connection_count() <= MOST_SERIES {
         let at_most = usize::try_from(MOST_SERIES).unwrap_or(usize::MAX);
@@ -35,9 +49,8 @@ pub async fn write(board: &Board, pieces: &mpsc::Sender<Bytes>) -> Result<(), St
             out.text
                 .sample(name, &[("connection", connection.as_str())], 1);
         }
-        connections(&shown.views, &mut out).await;
+        connections(&shown.views, out).await;
     }
-    out.flush().await;
     Ok(())
 }
 

@@ -212,3 +212,21 @@ async fn p7_i6_a_connection_that_the_new_settings_lack_something_for_is_named_an
         "{page}"
     );
 }
+
+#[tokio::test]
+async fn p7_metrics_of_a_store_that_can_t_be_read_say_so() {
+    let host = Host::with(1, "listen = \"127.0.0.1:0\"").await;
+    let service = host.serve(&[]);
+    let address = address(&service).await;
+    host.until_rotated().await;
+    let (_, whole) = read(&format!("{address}/metrics")).await;
+    assert_eq!(value(&whole, "keywheel_scrape_whole"), Some(1.0));
+    let database = rusqlite::Connection::open(&host.engine.settings.store_path).unwrap();
+    database
+        .execute_batch("PRAGMA foreign_keys = OFF; ALTER TABLE delivery RENAME TO away;")
+        .unwrap();
+    let (status, metrics) = read(&format!("{address}/metrics")).await;
+    assert_eq!(status, 200);
+    assert!(value(&metrics, "keywheel_ready").is_some());
+    assert_eq!(value(&metrics, "keywheel_scrape_whole"), Some(0.0));
+}

@@ -120,6 +120,13 @@ async fn g7_sighup_reads_the_settings_again_and_keeps_the_old_ones_where_they_ar
         "{log}"
     );
 
+    let other = right.replace("listen = \"off\"", "concurrency = 3");
+    std::fs::write(&config, other).unwrap();
+    service.signal(Signal::HUP);
+    service
+        .until_logged("service.concurrency and service.listen can't change")
+        .await;
+
     std::fs::write(&config, format!("{right}\n[defaults]\ninterval_days = 7\n")).unwrap();
     service.signal(Signal::HUP);
     service.until_logged("the settings were read again").await;
@@ -160,16 +167,22 @@ async fn p7_a_service_without_connections_says_so() {
 async fn d2_twenty_kills_while_a_hundred_rotate_and_all_converge() {
     let host = Host::new(100).await;
     let mut rng = fastrand::Rng::with_seed(20);
+    let mut hits = 0;
     for _ in 0..20 {
         let mut service = host.serve(&[]);
         host.until_told("READY=1").await;
         SystemClock
-            .sleep(Duration::from_millis(rng.u64(0..120)))
+            .sleep(Duration::from_millis(rng.u64(0..40)))
             .await;
         service.signal(Signal::KILL);
         service.ended().await;
         host.told();
+        hits += usize::from(host.open().await > 0);
     }
+    assert!(
+        hits >= 15,
+        "{hits} of the kills came while something was open"
+    );
     let mut service = host.serve(&[]);
     host.until_rotated().await;
     // Lost answers are cleaned up too.
