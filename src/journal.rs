@@ -224,6 +224,13 @@ impl Watch {
     }
 }
 
+/// What reconcile a connection with Entra found, for the next time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconciliation {
+    /// Secrets on the application that are not ours, and have been seen.
+    pub foreign: Vec<KeyId>,
+}
+
 /// Who asked, as far as the host can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {

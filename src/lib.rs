@@ -4,7 +4,10 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line: a file for each command |
+//! | [`service`] | every connection on its schedule |
+//! | [`view`] | a connection as it is shown |
 //! | [`rotation`] | the engine: what comes next (pure), and the one who does it |
+//! | [`notify`] | who is told what happens: a file for each channel |
 //! | [`store`] | journals and sealed secrets, the master key, locks |
 //! | [`destination`] | places that a new secret is delivered to |
 //! | [`settings`] | `keywheel.toml` and what `apply` reads |
@@ -26,12 +29,15 @@ pub mod crash;
 pub mod destination;
 pub mod entra;
 pub mod journal;
+pub mod notify;
 pub mod process;
 pub mod rotation;
 pub mod sandbox;
 pub mod schedule;
 pub mod secret_file;
+pub mod service;
 pub mod settings;
 pub mod store;
 pub mod text;
+pub mod view;
 pub mod wording;

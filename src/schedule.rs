@@ -147,6 +147,16 @@ pub fn latest_due(rule: &Rule, life: Life) -> DateTime<Utc> {
     life.guard(rule.renew_before).max(life.last_days())
 }
 
+/// When a rotation that somebody wants at `at` may start: then, or where the window is closed at the
+/// next opening.
+pub fn opening_for(rule: &Rule, at: DateTime<Utc>, life: Option<Life>, key: &str) -> DateTime<Utc> {
+    if rule.window.allows(at, rule.timezone) {
+        whole_seconds(at)
+    } else {
+        placed(rule, at, life, key)
+    }
+}
+
 /// Whether a secret is in its last three days, in which windows, blackouts and backoff yield.
 pub fn urgent(now: DateTime<Utc>, expires_at: DateTime<Utc>) -> bool {
     now >= earlier(expires_at, delta(LAST_DAYS))

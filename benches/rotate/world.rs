@@ -12,6 +12,7 @@ use keywheel::journal::Actor;
 use keywheel::rotation::adopt::Candidate;
 use keywheel::rotation::advance::{Engine, Tokens};
 use keywheel::rotation::observe::Unobserved;
+use keywheel::rotation::stopping::Stopping;
 use keywheel::sandbox::{NewApplication, Options, Registered, Sandbox};
 use keywheel::settings::Settings;
 use keywheel::store::{Keys, SqliteStore, Store, master_key};
@@ -122,6 +123,7 @@ impl World {
             },
             observer: Arc::new(Unobserved),
             tokens: Tokens::default(),
+            stopping: Stopping::default(),
         }
     }
 

@@ -33,6 +33,15 @@ Exit codes:
   0 done, nothing to do, or in overlap   1 failed   2 usage or settings
   3 a retry is scheduled   5 another process is rotating it   6 a person must act";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  systemctl enable --now keywheel                 as a service, which this is meant for
+  keywheel run --config ./keywheel.toml           in the foreground; Ctrl-C ends it
+  kill -HUP PID                                   read the settings again
+
+It logs to the journal where systemd started it, else to standard error; KEYWHEEL_LOG_FORMAT is text,
+json or journal, KEYWHEEL_LOG a filter such as keywheel=debug.";
+
 /// Rotates the client secrets of Microsoft Entra applications on a schedule, and never loses one.
 #[derive(Debug, Parser)]
 #[command(name = "keywheel", version, about, after_help = EXAMPLES, max_term_width = 100)]
@@ -95,6 +104,9 @@ pub enum Command {
     Deliver(Deliver),
     /// Make the previous secret current again while it lives, and deliver it
     Rollback(Rollback),
+    /// Keep every connection on its schedule: the service
+    #[command(after_help = RUN_EXAMPLES)]
+    Run,
     /// How things stand
     Status(Status),
     /// What happened
@@ -110,6 +122,13 @@ pub enum Command {
     /// The key that everything in the store is sealed with
     #[command(subcommand)]
     MasterKey(MasterKey),
+    /// Who is told what happens
+    #[command(subcommand)]
+    Notify(Notify),
+    /// Copy the store, sealed as it is, to a new file; the master key is not in it
+    Backup(Backup),
+    /// Make the store from a backup: a new instance, every connection paused
+    Restore(Restore),
     /// An Entra tenant to try against
     Sandbox(Sandbox),
     /// A guided run against a sandbox in the process; nothing to set up
@@ -126,6 +145,37 @@ pub struct Init {
     /// The folder for the state, instead of the one beside the settings
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+}
+
+/// `notify …`
+#[derive(Debug, Subcommand)]
+pub enum Notify {
+    /// Send a test message through each channel, and say what came of it
+    #[command(after_help = "\
+Examples:
+  keywheel notify test           each [[notify]] of the settings
+  keywheel notify test mail      this one")]
+    Test {
+        /// Only this channel
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
+}
+
+/// `backup`
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file to make; it must not be there yet
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `restore`
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// What `backup` made
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// `sandbox`

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::exit::Complaint;
 use super::output::Output;
+use super::owner::refuse_root;
 use crate::clock::{Clock, SystemClock};
 use crate::connection::ConnectionName;
 use crate::entra::{Cloud, Entra};
 use crate::journal::{Actor, Journal};
 use crate::rotation::advance::{Engine, Tokens};
 use crate::rotation::observe::Observer;
+use crate::rotation::stopping::Stopping;
 use crate::settings::{CloudSpec, Settings};
 use crate::store::{Keys, SqliteStore, Store, StoreFault};
 use crate::wording::did_you_mean;
@@ -78,6 +80,7 @@ impl Context {
             actor: actor(),
             observer,
             tokens: Tokens::default(),
+            stopping: Stopping::default(),
         })
     }
 
@@ -128,20 +131,27 @@ impl Context {
             .remedy("`keywheel connection list` names them all"))
     }
 
+    /// The clouds of the settings, their certificate authorities read.
+    pub fn clouds(&self) -> Result<Vec<Cloud>, Complaint> {
+        self.settings.clouds.iter().map(read_cloud).collect()
+    }
+
     fn entra(&self) -> Result<Entra, Complaint> {
-        let clouds: Result<Vec<Cloud>, Complaint> =
-            self.settings.clouds.iter().map(read_cloud).collect();
         Ok(Entra::new(
-            clouds?,
+            self.clouds()?,
             self.settings.graph.request_timeout.0,
             self.clock.clone(),
         ))
     }
 }
 
-/// Reads the settings, or says all that is wrong with them.
+/// Reads the settings, or says all that is wrong with them, or who is to read them.
 pub fn load_settings(config: &Path) -> Result<Settings, Complaint> {
-    Settings::load(config).map_err(|faults| Complaint::usage("settings", faults.to_string()))
+    refuse_root(config)?;
+    let settings = Settings::load(config)
+        .map_err(|faults| Complaint::usage("settings", faults.to_string()))?;
+    refuse_root(&settings.store_path)?;
+    Ok(settings)
 }
 
 fn read_cloud(spec: &CloudSpec) -> Result<Cloud, Complaint> {

@@ -178,6 +178,10 @@ impl From<AdvanceFault> for Complaint {
         match fault {
             AdvanceFault::Store(fault) => fault.into(),
             AdvanceFault::Keys(fault) => fault.into(),
+            AdvanceFault::Interrupted => Self {
+                exit: Exit::RetryScheduled,
+                ..Self::failed("interrupted", fault.to_string())
+            },
             AdvanceFault::Unknown { .. } => Self::usage("no-such-connection", fault.to_string()),
             AdvanceFault::Settings { .. } => Self::usage("settings", fault.to_string()),
             AdvanceFault::NotKept { .. } => Self::failed("not-kept", fault.to_string()),

@@ -6,11 +6,12 @@ use serde::Serialize;
 use super::args;
 use super::context::Context;
 use super::exit::{Complaint, Exit};
-use super::output::{Output, instant, seconds, table};
+use super::output::{Output, instant, table};
+use crate::clock::seconds;
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
 use crate::journal::{Actor, Event, RotationId};
-use crate::store::HistoryFilter;
+use crate::store::{ChainHash, HistoryFilter};
 use crate::text::harmless;
 
 /// The fields of `history` with `-o json`; none is renamed.
@@ -47,6 +48,9 @@ pub(super) async fn run(
         ));
     }
     let context = Context::open_to_look(&global.config, output)?;
+    if args.verify {
+        return verify(&context, args.head).await;
+    }
     let filter = HistoryFilter {
         connection: args.name.clone(),
         since: args.since,
@@ -65,6 +69,54 @@ pub(super) async fn run(
     }
     let views: Vec<EventView> = events.into_iter().map(EventView::from).collect();
     output.data(&views, || lines(&views, args.name.is_some()));
+    Ok(Exit::Done)
+}
+
+/// The fields of `history --verify` with `-o json`; none is renamed.
+#[derive(Debug, Serialize)]
+struct ChainView {
+    intact: bool,
+    lines: u64,
+    head: String,
+    /// Null: no head was given.
+    holds_noted: Option<bool>,
+}
+
+/// Whether anything was changed or taken out since it was written.
+async fn verify(context: &Context, noted: Option<ChainHash>) -> Result<Exit, Complaint> {
+    let chain = context.store.follow_history(noted).await?;
+    if let Some(line) = &chain.broken {
+        let at = line.at.map_or_else(|| "an unknown time".into(), instant);
+        return Err(Complaint::failed(
+            "history-changed",
+            format!(
+                "line {} of history, of {at}, or one before it was changed or taken out; the {} \
+                 lines before that are as they were written",
+                line.ordinal, chain.lines
+            ),
+        )
+        .remedy("compare it with the log of the service and with a backup; see who could write the database"));
+    }
+    if chain.holds_noted == Some(false) {
+        return Err(Complaint::failed(
+            "history-replaced",
+            "the head that was noted is not in history: it was written anew, or its end was taken \
+             out",
+        )
+        .remedy("compare it with the log of the service and with a backup; see who could write the database"));
+    }
+    let view = ChainView {
+        intact: true,
+        lines: chain.lines,
+        head: chain.head.to_string(),
+        holds_noted: chain.holds_noted,
+    };
+    context.output.data(&view, || {
+        format!(
+            "{} lines, all as they were written\nhead {}",
+            view.lines, view.head
+        )
+    });
     Ok(Exit::Done)
 }
 

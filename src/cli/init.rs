@@ -12,6 +12,7 @@ use super::args;
 use super::context::{from_here, load_settings};
 use super::exit::{Complaint, Exit};
 use super::output::{Form, Output};
+use super::owner::refuse_root;
 use crate::settings::{MasterKeySource, Settings, host_timezone, template};
 use crate::store::{Fingerprint, KeyFault, Keys, MasterKeyFault, SqliteStore, master_key};
 
@@ -41,6 +42,7 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<Exit, Complaint> {
     let config = from_here(&global.config)?;
+    refuse_root(&config)?;
     let state_dir = args.state_dir.as_deref().map(from_here).transpose()?;
     let (settings, draft) = if exists(&config) {
         (load_settings(&config)?, None)

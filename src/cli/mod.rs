@@ -8,6 +8,7 @@
 //! | `exit` | exit codes and complaints |
 //! | `output` | JSON, colour and times |
 //! | `table` | tables that fit their terminal |
+//! | `owner` | that root leaves nothing that the service can't read |
 //! | `view` | a connection as `show`, `list` and `status` print it |
 //! | `rotation_view` | a rotation as `rotate`, `deliver` and `rollback` print it |
 //! | `holdings` | whether destinations hold the current secret |
@@ -18,6 +19,7 @@
 
 mod apply;
 mod args;
+mod backup;
 mod confirm;
 mod connection;
 mod context;
@@ -29,13 +31,16 @@ mod holdings;
 mod init;
 pub mod log;
 mod master_key;
+mod notify;
 mod orphans;
 mod output;
+mod owner;
 mod progress;
 mod prompt;
 mod revoke;
 mod rotate;
 mod rotation_view;
+mod run;
 mod sandbox;
 mod schedule;
 mod secret;
@@ -85,6 +90,7 @@ async fn command(cli: Cli, output: Output) -> Result<Exit, Complaint> {
         Command::Revoke(args) => revoke::run(&global, args, output).await,
         Command::Deliver(args) => deliver::run(&global, args, output).await,
         Command::Rollback(args) => deliver::rollback(&global, args, output).await,
+        Command::Run => run::run(&global, output).await,
         Command::Status(args) => status::run(&global, args, output).await,
         Command::History(args) => history::run(&global, args, output).await,
         Command::Verify(args) => verify::run(&global, args, output).await,
@@ -92,6 +98,9 @@ async fn command(cli: Cli, output: Output) -> Result<Exit, Complaint> {
         Command::Schedule(args) => schedule::run(&global, args, output).await,
         Command::Orphans(args) => orphans::run(&global, args, output).await,
         Command::MasterKey(command) => master_key::run(&global, command, output).await,
+        Command::Notify(command) => notify::run(&global, command, output).await,
+        Command::Backup(args) => backup::backup(&global, args, output).await,
+        Command::Restore(args) => backup::restore(&global, args, output).await,
         Command::Sandbox(args) => sandbox::run(args, output).await,
         Command::Demo(args) => demo::run(args, output).await,
         Command::Completions(args) => shell::completions(&args),

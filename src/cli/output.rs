@@ -9,6 +9,8 @@ use serde::Serialize;
 use super::exit::Complaint;
 pub use super::table::{Table, table};
 
+pub use crate::clock::instant;
+
 /// The form of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Form {
@@ -79,40 +81,7 @@ pub fn style(colour: AnsiColor) -> Style {
     Style::new().bold().fg_color(Some(colour.into()))
 }
 
-/// An instant as every table shows it: RFC 3339, UTC, whole seconds.
-pub fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
-}
-
 /// An instant that may be missing.
 pub fn instant_or(at: Option<DateTime<Utc>>, otherwise: &str) -> String {
     at.map_or_else(|| otherwise.to_owned(), instant)
-}
-
-/// For serde: RFC 3339 in UTC, whole seconds.
-pub mod seconds {
-    use chrono::{DateTime, Utc};
-    use serde::Serializer;
-
-    /// An instant.
-    pub fn serialize<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::instant(*at))
-    }
-
-    /// An instant that may be missing.
-    pub mod option {
-        use chrono::{DateTime, Utc};
-        use serde::Serializer;
-
-        /// `null` where it is missing.
-        pub fn serialize<S: Serializer>(
-            at: &Option<DateTime<Utc>>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match at {
-                Some(at) => super::serialize(at, serializer),
-                None => serializer.serialize_none(),
-            }
-        }
-    }
 }

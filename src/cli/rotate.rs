@@ -20,6 +20,7 @@ use crate::rotation::advance::{Engine, Order, Stop, forecast_order};
 use crate::rotation::forecast::Change;
 use crate::rotation::plan::Ask;
 use crate::rotation::standing::no_destination;
+use crate::store::Share;
 
 /// So long a one-shot sits through waits altogether; what takes longer is left to the next run.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -97,8 +98,8 @@ async fn choose(
 ) -> Result<Vec<Journal>, Complaint> {
     let mut chosen = Vec::new();
     if args.due && !args.force {
-        for name in context.store.due(now).await? {
-            chosen.extend(context.store.journal(&name).await?);
+        for due in context.store.due(now, Share::ALL).await? {
+            chosen.extend(context.store.journal(&due.name).await?);
         }
     } else if args.due || args.all {
         let journals = context.store.journals().await?.into_iter();

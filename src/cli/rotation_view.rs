@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::exit::ErrorBody;
-use super::output::seconds;
+use crate::clock::seconds;
 use crate::connection::ConnectionName;
 use crate::entra::KeyId;
 use crate::journal::{Failure, Journal, Rotation, RotationId, State};

@@ -111,6 +111,7 @@ impl Entra {
         action: &str,
         body: &serde_json::Value,
     ) -> Result<Received, Fault> {
+        self.turn_to_write(token).await;
         let path = ["applications", &object_id.to_string(), action];
         self.graph(token, during, &path, |client, url| {
             client.post(url).json(body)

@@ -1,12 +1,14 @@
 //! Microsoft Entra and Microsoft Graph, as far as Keywheel talks to them.
 
 mod application;
+mod calls;
 mod cloud;
 mod date;
 mod endpoint;
 mod fault;
 mod graph;
 pub mod id;
+mod pace;
 mod permission;
 mod throttle;
 mod token;
@@ -15,9 +17,11 @@ mod wire;
 use chrono::{DateTime, Utc};
 
 pub use application::{Application, Minted, Password};
+pub use calls::Calls;
 pub use cloud::{Cloud, CloudFault};
 pub use fault::{Class, Fault, FaultKind, Nonsense, Operation};
 pub use id::{ClientId, KeyId, NotAGuid, ObjectId, TenantId};
+pub use pace::{WriteLimit, WriteLimits};
 pub use permission::MayWrite;
 pub use token::{AppRef, Proof, Token};
 pub use wire::Entra;

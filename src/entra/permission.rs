@@ -98,6 +98,7 @@ mod tests {
             obtained_at: DateTime::UNIX_EPOCH,
             cloud: "public".into(),
             tenant_id: "6f9619ff-8b86-d011-b42d-00cf4fc964ff".parse().unwrap(),
+            caller: "6f9619ff-8b86-d011-b42d-00cf4fc964ff".parse().unwrap(),
         }
     }
 

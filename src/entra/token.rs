@@ -36,6 +36,8 @@ pub struct Token {
     pub cloud: String,
     /// The tenant that it is for.
     pub tenant_id: TenantId,
+    /// The application that it was issued to.
+    pub caller: ClientId,
 }
 
 /// The token endpoint has just accepted a secret.
@@ -67,6 +69,7 @@ impl Entra {
             obtained_at,
             cloud: app.cloud.clone(),
             tenant_id: app.tenant_id,
+            caller: app.client_id,
         })
     }
 

@@ -11,11 +11,14 @@ use reqwest::{Client, Request, RequestBuilder, Response, StatusCode};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::calls::{Calls, Ending};
 use super::cloud::Cloud;
 use super::endpoint::{Connection, Endpoint};
 use super::fault::{Fault, FaultKind, Nonsense, Operation};
 use super::id::TenantId;
+use super::pace::{Pace, WriteLimits};
 use super::throttle::{Throttle, retry_after};
+use super::token::Token;
 use super::{Answer, date};
 use crate::clock::Clock;
 use crate::crash;
@@ -46,7 +49,9 @@ struct Shared {
     endpoints: Vec<Endpoint>,
     request_timeout: Duration,
     clock: Arc<dyn Clock>,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
+    pace: Arc<Pace>,
+    calls: Arc<Calls>,
 }
 
 /// What kind of call it is, and whose throttle it is under.
@@ -71,6 +76,50 @@ impl Entra {
     ///
     /// `request_timeout` is for one request, from connecting to the last byte.
     pub fn new(clouds: Vec<Cloud>, request_timeout: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self::with_limits(clouds, request_timeout, clock, WriteLimits::default())
+    }
+
+    /// The same for a Graph that allows this many writes.
+    pub fn with_limits(
+        clouds: Vec<Cloud>,
+        request_timeout: Duration,
+        clock: Arc<dyn Clock>,
+        limits: WriteLimits,
+    ) -> Self {
+        let throttle = Arc::new(Throttle::new(clock.clone()));
+        let pace = Arc::new(Pace::new(limits, clock.clone()));
+        Self::sharing(
+            clouds,
+            request_timeout,
+            (clock, throttle, pace, Arc::default()),
+        )
+    }
+
+    /// How many calls it, and those that were reconfigured from it, have made.
+    pub fn calls(&self) -> Arc<Calls> {
+        Arc::clone(&self.shared.calls)
+    }
+
+    /// A client for other clouds or with another time-out that still waits where this one was
+    /// told to, and keeps to what it has spent.
+    #[must_use]
+    pub fn reconfigured(&self, clouds: Vec<Cloud>, request_timeout: Duration) -> Self {
+        let Shared {
+            clock,
+            throttle,
+            pace,
+            calls,
+            ..
+        } = &*self.shared;
+        let shared = (clock.clone(), throttle.clone(), pace.clone(), calls.clone());
+        Self::sharing(clouds, request_timeout, shared)
+    }
+
+    fn sharing(
+        clouds: Vec<Cloud>,
+        request_timeout: Duration,
+        (clock, throttle, pace, calls): (Arc<dyn Clock>, Arc<Throttle>, Arc<Pace>, Arc<Calls>),
+    ) -> Self {
         let endpoints = clouds
             .into_iter()
             .chain(Cloud::built_in())
@@ -80,10 +129,17 @@ impl Entra {
             shared: Arc::new(Shared {
                 endpoints,
                 request_timeout,
-                throttle: Throttle::new(clock.clone()),
                 clock,
+                throttle,
+                pace,
+                calls,
             }),
         }
+    }
+
+    /// Waits for the turn of a change by the application that `token` was issued to.
+    pub(super) async fn turn_to_write(&self, token: &Token) {
+        self.shared.pace.pass(token.tenant_id, token.caller).await;
     }
 
     pub(super) fn now(&self) -> DateTime<Utc> {
@@ -131,6 +187,24 @@ impl Entra {
     }
 
     async fn exchange(
+        &self,
+        call: Call,
+        client: &Client,
+        request: Request,
+        client_request_id: String,
+    ) -> Result<Received, Fault> {
+        let outcome = self.receive(call, client, request, client_request_id).await;
+        let ending = match &outcome {
+            Ok(received) if received.status.is_success() => Ending::Done,
+            Ok(_) => Ending::Refused,
+            Err(fault) if matches!(fault.kind, FaultKind::Throttled { .. }) => Ending::Throttled,
+            Err(_) => Ending::Lost,
+        };
+        self.shared.calls.add(call.during, ending);
+        outcome
+    }
+
+    async fn receive(
         &self,
         call: Call,
         client: &Client,

@@ -132,9 +132,11 @@ impl Engine {
         }
         let key_id = secret.key_id;
         let object_id = Some(findings.object_id);
+        let wanted = candidate.next_rotation_at.filter(|_| !candidate.rotate_now);
         let due_at = self
             .write_adoption(candidate, &policy, object_id, secret, findings.taken_over)
             .await?;
+        notes.extend(wanted.and_then(|wanted| moved(wanted, due_at)));
         Ok(Adopted {
             key_id,
             worked_out: findings.worked_out,
@@ -168,14 +170,16 @@ impl Engine {
             attempt: None,
             refused: None,
         };
+        let wanted = candidate.next_rotation_at.filter(|_| !candidate.rotate_now);
         let due_at = self
             .write_adoption(candidate, policy, None, secret, None)
             .await?;
-        let notes = vec![
+        let mut notes = vec![
             "nothing was checked; it is, just before the first change, and until then the Key ID \
              is not ours"
                 .to_owned(),
         ];
+        notes.extend(wanted.and_then(|wanted| moved(wanted, due_at)));
         Ok(Adopted {
             key_id,
             worked_out: false,
@@ -197,7 +201,10 @@ impl Engine {
         let timetable = Timetable::new(&candidate.declared.name, policy);
         let (anchor, due_at) = match (candidate.rotate_now, candidate.next_rotation_at) {
             (true, _) => (timetable.date(now), crate::clock::whole_seconds(now)),
-            (false, Some(at)) => (timetable.anchor_before(at), crate::clock::whole_seconds(at)),
+            (false, Some(at)) => (
+                timetable.anchor_before(at),
+                timetable.opening_for(at, secret.starts_at, secret.expires_at),
+            ),
             (false, None) => {
                 let anchor = timetable.date(now);
                 (
@@ -283,4 +290,15 @@ pub(super) fn current_of(password: &Password, value: &SecretString, origin: Orig
         attempt: None,
         refused: None,
     }
+}
+
+/// That the rotation comes at another time than was asked for.
+fn moved(wanted: DateTime<Utc>, due_at: DateTime<Utc>) -> Option<String> {
+    (due_at > wanted).then(|| {
+        format!(
+            "{} lies outside of the window in which it may rotate: it does so at {}",
+            crate::clock::instant(wanted),
+            crate::clock::instant(due_at)
+        )
+    })
 }

@@ -22,6 +22,7 @@ mod orphans;
 mod plausible;
 mod promote;
 mod prove;
+mod reconcile;
 mod remove;
 mod revoke;
 mod sign_in;
@@ -33,9 +34,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
+use tracing::Instrument;
 
 use super::observe::{Moment, Observer};
 use super::plan::{Ask, Next, Step, Terms, WaitFor, plan};
+use super::stopping::Stopping;
 use super::trouble::{AdvanceFault, Halt};
 use crate::clock::Clock;
 use crate::connection::{ConnectionName, Overlap};
@@ -48,6 +51,7 @@ pub use by_hand::Which;
 pub use manage::{Edited, Removed};
 pub use order::forecast_order;
 pub use orphans::{Orphan, OrphansFault};
+pub use reconcile::Reconciled;
 pub use sign_in::Tokens;
 pub use write::next_action_at;
 
@@ -72,6 +76,8 @@ pub struct Engine {
     pub observer: Arc<dyn Observer>,
     /// Access tokens for Graph, never for a proof.
     pub tokens: Tokens,
+    /// Whether the process is about to end.
+    pub stopping: Stopping,
 }
 
 /// What is asked of [`Engine::advance`].
@@ -139,11 +145,14 @@ impl Engine {
     /// What fails is journalled and shows in the journal; an error is returned only where the
     /// journal itself, or the master key, is the trouble.
     pub async fn advance(&self, name: &ConnectionName, order: Order) -> Result<Stop, AdvanceFault> {
-        let Some(pass) = self.begin_pass(name).await? else {
-            return Ok(Stop::Busy);
+        let pass = async {
+            let Some(pass) = self.begin_pass(name).await? else {
+                return Ok(Stop::Busy);
+            };
+            pass.prepare(order).await?;
+            pass.run(order).await
         };
-        pass.prepare(order).await?;
-        pass.run(order).await
+        pass.instrument(span(name)).await
     }
 
     /// Takes the lock; `None`: another holds it.
@@ -156,6 +165,7 @@ impl Engine {
             name: name.clone(),
             lease,
             begun: AtomicBool::new(false),
+            named: AtomicBool::new(false),
             proved: Mutex::new(None),
             told: Mutex::new(None),
         }))
@@ -210,6 +220,12 @@ impl Engine {
     }
 }
 
+/// What every line that is logged in a pass carries. At the highest level, so that no filter
+/// takes it from a line that it lets through.
+pub(super) fn span(name: &ConnectionName) -> tracing::Span {
+    tracing::error_span!("pass", connection = %name, rotation_id = tracing::field::Empty)
+}
+
 /// One holder of one application's lock, at work.
 struct Pass<'a> {
     engine: &'a Engine,
@@ -217,6 +233,8 @@ struct Pass<'a> {
     lease: Lease,
     /// Whether this pass has written anything yet.
     begun: AtomicBool,
+    /// Whether the lines that are logged say which rotation it is.
+    named: AtomicBool,
     /// The secret that it has proved last.
     proved: Mutex<Option<KeyId>>,
     /// What a server has said of the time last.
@@ -228,10 +246,16 @@ impl Pass<'_> {
         let mut ask = order.ask;
         let deadline = self.now() + order.patience;
         loop {
+            if self.engine.stopping.has_begun() {
+                return Err(AdvanceFault::Interrupted);
+            }
             // Read inside the lock, and anew after each step: the need may be gone (P5).
             let journal = self.journal().await?;
             if matches!(ask, Ask::Rotate(_)) && journal.unpromoted().is_some_and(may_go_on) {
                 ask = Ask::Resume;
+            }
+            if let Some(rotation) = journal.unpromoted().or(journal.rotations.last()) {
+                self.name_rotation(rotation.id);
             }
             let terms = self.engine.terms(&journal)?;
             match plan(&journal, &terms, self.now(), ask) {
@@ -246,7 +270,7 @@ impl Pass<'_> {
                 {
                     self.tell(&Moment::Waiting { until, what });
                     let wait = (until - self.now()).to_std().unwrap_or_default();
-                    self.engine.clock.sleep(wait).await;
+                    self.pause(wait).await?;
                 }
                 next => {
                     self.write_next_action(&journal, &terms).await?;
@@ -281,6 +305,16 @@ impl Pass<'_> {
             Ok(()) => Ok(()),
             Err(Halt::Fatal(fault)) => Err(fault),
             Err(Halt::Trouble(trouble)) => self.journal_trouble(journal, subject, &trouble).await,
+        }
+    }
+
+    /// Waits within a step, unless the process is about to end. Nothing that must be undone may be
+    /// pending: the step is taken anew by the next start.
+    async fn pause(&self, duration: Duration) -> Result<(), AdvanceFault> {
+        let engine = self.engine;
+        tokio::select! {
+            () = engine.stopping.begun() => Err(AdvanceFault::Interrupted),
+            () = engine.clock.sleep(duration) => Ok(()),
         }
     }
 

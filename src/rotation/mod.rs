@@ -6,11 +6,13 @@
 pub mod abandoned;
 pub mod adopt;
 pub mod advance;
+pub mod drift;
 pub mod forecast;
 pub mod observe;
 pub mod plan;
 pub mod retry;
 pub mod standing;
+pub mod stopping;
 pub mod timetable;
 mod trouble;
 pub mod verify;

@@ -27,6 +27,19 @@ pub enum Health {
     Blocked,
 }
 
+impl Health {
+    /// As documents and scripts spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Waiting => "waiting",
+            Self::Retrying => "retrying",
+            Self::Overdue => "overdue",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
 /// What `advance` does next, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NextAction {

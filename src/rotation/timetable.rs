@@ -47,6 +47,16 @@ impl Timetable {
         life(starts_at, expires_at).map(|life| schedule::latest_due(&self.rule, life))
     }
 
+    /// When a rotation that a person wants at `at` may start.
+    pub fn opening_for(
+        &self,
+        at: DateTime<Utc>,
+        starts_at: Option<DateTime<Utc>>,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> DateTime<Utc> {
+        schedule::opening_for(&self.rule, at, life(starts_at, expires_at), &self.key)
+    }
+
     /// When a rotation that is due at `due_at` may start, seen from `now`.
     pub fn start_at(
         &self,

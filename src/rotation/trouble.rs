@@ -155,6 +155,9 @@ pub enum AdvanceFault {
     /// The master key, or a value that it does not open.
     #[error(transparent)]
     Keys(#[from] KeyFault),
+    /// The process is about to end: what is left is due at once.
+    #[error("it was ended in the middle; what is left to do is taken up by the next run")]
+    Interrupted,
     /// There is no such connection.
     #[error("there is no connection named {name}{}", nearest(.similar.as_ref()))]
     Unknown {

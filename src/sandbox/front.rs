@@ -358,7 +358,26 @@ fn graph_answer(
             .div_ceil(1_000);
         return Ok(throttled(Kind::Other, RetryAfter::Seconds(seconds), stamp));
     }
+    if let Some(wait) = over_quota(directory, call, &operation) {
+        let seconds = wait.as_secs_f64().ceil() as u64;
+        return Ok(throttled(Kind::Other, RetryAfter::Seconds(seconds), stamp));
+    }
     call.answer(directory, operation)
+}
+
+fn over_quota(
+    directory: &mut Directory,
+    call: &graph::Call<'_>,
+    operation: &GraphOperation,
+) -> Option<Duration> {
+    let limits = directory.rules.write_limits?;
+    let (tenant, caller) = (call.caller.tenant_id, call.caller.client_id);
+    match operation {
+        GraphOperation::Add(..) | GraphOperation::Remove(..) => {
+            directory.quota.write(limits, tenant, caller, call.now)
+        }
+        _ => None,
+    }
 }
 
 fn client_id_of(directory: &Directory, reference: &Reference) -> Option<ClientId> {

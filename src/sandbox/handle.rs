@@ -168,6 +168,17 @@ impl Sandbox {
         }
     }
 
+    /// Moves the end of a secret, seen everywhere at once. Says whether it was there.
+    pub fn set_end(&self, client_id: ClientId, key_id: KeyId, end: DateTime<Utc>) -> bool {
+        let mut directory = lock(&self.state.directory);
+        let passwords = directory
+            .application_mut(client_id)
+            .map(|application| &mut application.passwords);
+        let mut passwords = passwords.into_iter().flatten();
+        let found = passwords.find(|password| password.key_id == key_id);
+        found.map(|password| password.end = Some(end)).is_some()
+    }
+
     /// Deletes an application: replicas learn of it after their lag.
     pub fn delete_application(&self, client_id: ClientId) {
         let now = self.state.clock.now();

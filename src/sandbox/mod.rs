@@ -28,6 +28,7 @@ mod handle;
 mod odata;
 mod offer;
 mod operation;
+mod quota;
 mod replica;
 mod rules;
 mod serve;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::entra::WriteLimits;
+
 /// What the administrator has consented to for an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Permission {
@@ -97,6 +99,8 @@ pub struct Rules {
     pub mutation_gap: Duration,
     /// `removePassword` asks a replica too: a key that has not got there is "not found".
     pub young_keys_unknown: bool,
+    /// How many writes are taken; more are refused with 429. Without limits where not given.
+    pub write_limits: Option<WriteLimits>,
     /// Whether `Application.ReadWrite.OwnedBy` may list applications that it does not own.
     pub owned_by_lists_all: bool,
 }
@@ -117,6 +121,7 @@ impl Default for Rules {
             alphabet: Self::USUAL_ALPHABET.to_owned(),
             mutation_gap: Duration::ZERO,
             young_keys_unknown: false,
+            write_limits: None,
             owned_by_lists_all: true,
         }
     }

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::graph_error::GraphError;
+use super::quota::Quota;
 use super::replica::{Arrival, Replicas, View};
 use super::rules::{Audience, ManagementPolicy, Permission, Rules};
 use super::sign_in_error::SignInError;
@@ -133,6 +134,7 @@ pub(super) fn guid(rng: &mut fastrand::Rng) -> Uuid {
 pub(super) struct Directory {
     pub(super) rules: Rules,
     pub(super) replicas: Replicas,
+    pub(super) quota: Quota,
     pub(super) rng: fastrand::Rng,
     pub(super) tenants: HashMap<TenantId, Tenant>,
     pub(super) applications: Vec<Application>,
@@ -145,6 +147,7 @@ impl Directory {
         Self {
             rules,
             replicas,
+            quota: Quota::default(),
             rng,
             tenants: HashMap::new(),
             applications: Vec::new(),

@@ -3,9 +3,11 @@
 pub mod declare;
 mod diagnostic;
 mod fields;
+mod notify;
 mod policy;
 mod read;
 mod reader;
+mod service;
 mod source;
 mod template;
 
@@ -20,7 +22,9 @@ use crate::entra::{ClientId, TenantId};
 use crate::schedule::{Hours, Weekdays};
 
 pub use diagnostic::{Fault, Place, SettingsFaults, Text, Written};
+pub use notify::{Address, Encryption, MailSpec, NotifyEvent, NotifyKind, NotifySpec, hook_url};
 pub use policy::{PolicyFault, PolicyFaults};
+pub use service::{Listen, ServiceSettings};
 pub use template::{host_timezone, template};
 
 /// The clouds that are built in; the first one is meant where none is named.
@@ -44,10 +48,14 @@ pub struct Settings {
     pub verification: Verification,
     /// How Graph is called.
     pub graph: GraphSettings,
+    /// How the service runs.
+    pub service: ServiceSettings,
     /// Clouds beside the built-in ones.
     pub clouds: Vec<CloudSpec>,
     /// Identities beside the built-in `self`.
     pub identities: Vec<IdentitySpec>,
+    /// Who is told what happens.
+    pub channels: Vec<NotifySpec>,
 }
 
 impl Settings {

@@ -15,7 +15,7 @@ use super::reader::{self, Table, number, text};
 use super::source::{self, Source};
 use super::{
     CLOUDS, CloudSpec, Defaults, GraphSettings, IdentityKind, IdentitySpec, MasterKeySource, SELF,
-    Settings, Verification,
+    ServiceSettings, Settings, Verification, notify, service,
 };
 use crate::clock::Span;
 use crate::connection::{OnLimit, Overlap, field};
@@ -44,6 +44,7 @@ pub(super) fn settings(source: &Source) -> Result<Settings, SettingsFaults> {
         }
         settings.verification = verification(root.table("verification"));
         settings.graph = graph(root.table("graph"));
+        settings.service = service::read(root.table("service"), folder);
         for table in root.tables("cloud") {
             let cloud = cloud(table, folder, &settings);
             settings.clouds.extend(cloud);
@@ -51,6 +52,10 @@ pub(super) fn settings(source: &Source) -> Result<Settings, SettingsFaults> {
         for table in root.tables("identity") {
             let identity = identity(table, folder, &settings);
             settings.identities.extend(identity);
+        }
+        for table in root.tables("notify") {
+            let channel = notify::read(table, folder, &settings.channels);
+            settings.channels.extend(channel);
         }
         settings.defaults = defaults(root.table("defaults"), &settings);
         root.end();
@@ -76,8 +81,10 @@ impl Settings {
             defaults: Defaults::default(),
             verification: Verification::default(),
             graph: GraphSettings::default(),
+            service: ServiceSettings::default(),
             clouds: Vec::new(),
             identities: Vec::new(),
+            channels: Vec::new(),
         }
     }
 }
@@ -355,7 +362,7 @@ fn base_url(text: &str) -> Result<String, String> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     let address = address.parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())

@@ -63,6 +63,11 @@ jitter = "30m"                        # a stable spread, so that not all start a
 # absence_window = "1m"
 # request_timeout = "30s"
 
+# [service]                           # `keywheel run`
+# listen = "127.0.0.1:9847"           # health, metrics and a page; or "unix:/run/keywheel/http", "off"
+# concurrency = 1000                  # connections that are worked on at once
+# reconcile_every = "6h"              # how often each is compared with Entra
+
 # [[cloud]]                           # beside public, usgov, dod and china
 # name = "lab"
 # login = "https://localhost:8443"
@@ -76,4 +81,11 @@ jitter = "30m"                        # a stable spread, so that not all start a
 # client_id = "00000000-0000-0000-0000-000000000000"
 # secret_file = "rotator.secret"
 # cloud = "public"
+
+# [[notify]]                          # who is told: webhook, slack, teams or mail
+# name = "operations"
+# kind = "mail"
+# host = "mail.example.com"           # 587 with starttls; username and password_file go together
+# from = "keywheel@example.com"
+# to = ["operations@example.com"]
 "#;

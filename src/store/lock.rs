@@ -41,6 +41,15 @@ impl Locks {
         self.try_lock("master-key.lock")
     }
 
+    /// The lock of the service; `None`: another process is the service.
+    ///
+    /// # Errors
+    ///
+    /// Where its file can't be made or opened.
+    pub fn try_service(&self) -> io::Result<Option<Held>> {
+        self.try_lock("service.lock")
+    }
+
     fn try_lock(&self, name: &str) -> io::Result<Option<Held>> {
         let file = match self.open(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

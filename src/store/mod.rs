@@ -3,27 +3,35 @@
 pub mod keys;
 pub mod lock;
 pub mod master_key;
+pub mod notices;
 pub mod seal;
 pub mod sqlite;
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Serialize, Serializer};
 
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::{ClientId, KeyId, ObjectId, TenantId};
 use crate::journal::{
-    AttemptName, ConnectionId, Delivery, Event, InstanceId, Journal, Removal, Rotation, RotationId,
-    Secret, Watch,
+    AttemptName, ConnectionId, Delivery, Event, InstanceId, Journal, Reconciliation, Removal,
+    Rotation, RotationId, Secret, Watch,
 };
 
 pub use keys::{KeyFault, Keys};
 pub use lock::Held;
 pub use master_key::MasterKeyFault;
+use notices::{Attempted, Noted, Noteworthy, Outbox};
 pub use seal::{Column, MasterKey, SealFault};
 pub use sqlite::SqliteStore;
+
+/// No channel waits for longer; what lies further ahead was written by a clock that was wrong.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
 
 /// A secret value as it is kept: sealed with AES-256-GCM-SIV, bound to connection and Key ID.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +56,12 @@ impl fmt::Debug for Sealed {
 /// Tells one master key from another without revealing anything of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 16]);
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,6 +118,8 @@ pub enum Change {
     Watch(Watch),
     /// It is looked for no longer.
     WatchDone(AttemptName),
+    /// When it was compared with Entra, and what was found; `None` leaves what was found before.
+    Reconciled(DateTime<Utc>, Option<Reconciliation>),
     /// A line of `history`.
     Record(Event),
 }
@@ -239,6 +255,41 @@ pub struct MasterKeyLease {
     pub held: Option<Held>,
 }
 
+/// The right to be the one service of a store, held as long as this lives (P5).
+#[derive(Debug)]
+pub struct ServiceLease {
+    /// Dropping it lets go.
+    pub held: Option<Held>,
+}
+
+/// A connection that has something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Which.
+    pub name: ConnectionName,
+    /// Whose tenant is called for it.
+    pub tenant_id: TenantId,
+    /// When its current secret expires; `None`: never, or there is none.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// How many are read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// The most of all.
+    pub altogether: usize,
+    /// The most of one tenant.
+    pub of_one_tenant: usize,
+}
+
+impl Share {
+    /// Whatever there is.
+    pub const ALL: Self = Self {
+        altogether: usize::MAX,
+        of_one_tenant: usize::MAX,
+    };
+}
+
 /// One `addPassword` call that was ever intended: it outlives its rotation and its connection, so
 /// that a secret found under its name years later is still known for ours (K2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,6 +320,65 @@ pub struct HistoryFilter {
     pub until: Option<DateTime<Utc>>,
 }
 
+/// What stands at the end of `history` up to some line: it covers all lines before it too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ChainHash(pub [u8; 32]);
+
+impl ChainHash {
+    /// Before the first line.
+    pub const NONE: Self = Self([0; 32]);
+}
+
+impl fmt::Display for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChainHash({self})")
+    }
+}
+
+impl FromStr for ChainHash {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "write the 64 hexadecimal digits that `history --verify` printed".to_owned();
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(wrong());
+        }
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// What following the chain of `history` has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryChain {
+    /// So many lines follow one another as they were written.
+    pub lines: u64,
+    /// At the last of them.
+    pub head: ChainHash,
+    /// The first that does not follow; `None`: all do.
+    pub broken: Option<BrokenLine>,
+    /// Whether the head that was noted is among them; `None`: none was given.
+    pub holds_noted: Option<bool>,
+}
+
+/// A line of `history` that is not what was written, or does not follow the one before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenLine {
+    /// Its number.
+    pub ordinal: i64,
+    /// When it says it was written.
+    pub at: Option<DateTime<Utc>>,
+}
+
 /// The store, as the engine sees it. One writer at a time; every write is durable when it returns,
 /// and a read sees all that was asked to be written before it.
 #[async_trait]
@@ -288,6 +398,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What was declared of every connection that is kept, by name: far less than its journal.
     async fn declarations(&self) -> Result<Vec<(ConnectionId, Declared)>, StoreFault>;
 
+    /// Connections that are kept, by name, those behind `after`; no more than `at_most`.
+    async fn journals_after(
+        &self,
+        after: Option<&ConnectionName>,
+        at_most: usize,
+    ) -> Result<Vec<Journal>, StoreFault>;
+
     /// The newest rotation of a connection, ended or not.
     async fn latest_rotation(
         &self,
@@ -295,8 +412,28 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Result<Option<Rotation>, StoreFault>;
 
     /// Whose `next_action_at` has come, or was written by a clock that was ahead of `now`; those
-    /// whose secrets expire first first.
-    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault>;
+    /// whose secrets expire first first, and no more than `at_most`.
+    async fn due(&self, now: DateTime<Utc>, at_most: Share) -> Result<Vec<Due>, StoreFault>;
+
+    /// The earliest `next_action_at`; `None`: nothing is to be done by itself.
+    async fn next_action_at(&self) -> Result<Option<DateTime<Utc>>, StoreFault>;
+
+    /// How many connections are kept.
+    async fn count(&self) -> Result<usize, StoreFault>;
+
+    /// Who has not been compared with Entra since `before`, those that wait longest first; no more
+    /// than `at_most`.
+    async fn unreconciled(
+        &self,
+        before: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Vec<ConnectionName>, StoreFault>;
+
+    /// What the last comparison of a connection found; `None`: there was none.
+    async fn reconciliation(
+        &self,
+        connection: ConnectionId,
+    ) -> Result<Option<Reconciliation>, StoreFault>;
 
     /// The lock on one application; `None`: another process or task holds it.
     async fn try_lock(
@@ -304,6 +441,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         connection: ConnectionId,
         application: (TenantId, ClientId),
     ) -> Result<Option<Lease>, StoreFault>;
+
+    /// The right to be the service of this store; `None`: another process is.
+    async fn try_lock_service(&self) -> Result<Option<ServiceLease>, StoreFault>;
 
     /// The lock on the master key; `None`: another process is changing it.
     async fn try_lock_master_key(&self) -> Result<Option<MasterKeyLease>, StoreFault>;
@@ -333,6 +473,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What happened, oldest first.
     async fn history(&self, filter: HistoryFilter) -> Result<Vec<Event>, StoreFault>;
 
+    /// Whether `history` is as it was written; `noted` is a head that somebody wrote down.
+    async fn follow_history(&self, noted: Option<ChainHash>) -> Result<HistoryChain, StoreFault>;
+
+    /// What stands at the end of `history` now.
+    async fn history_head(&self) -> Result<ChainHash, StoreFault>;
+
     /// The call of this name, if it was ever ours.
     async fn attempt(&self, name: AttemptName) -> Result<Option<Attempt>, StoreFault>;
 
@@ -347,4 +493,30 @@ pub trait Store: Send + Sync + fmt::Debug {
         to: Fingerprint,
         reseal: Box<dyn for<'a> FnMut(ConnectionId, KeyId, &'a Sealed) -> Option<Sealed> + Send>,
     ) -> Result<usize, StoreFault>;
+
+    /// Begins to keep what may be worth telling, or ends it. What happened before is not told; how
+    /// each connection stands is.
+    async fn watch(&self, on: bool) -> Result<(), StoreFault>;
+
+    /// What may be worth telling at `now`; no more than `at_most` lines and as many connections.
+    async fn noteworthy(
+        &self,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Noteworthy, StoreFault>;
+
+    /// Queues what is told, and writes down that it is, all or nothing. [`StoreFault::Stale`]:
+    /// somebody else has done so since it was read.
+    async fn note(&self, noted: Noted) -> Result<(), StoreFault>;
+
+    /// What waits for one channel at `now`; no more than `at_most`.
+    async fn outbox(
+        &self,
+        channel: &str,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Outbox, StoreFault>;
+
+    /// What came of sending to a channel.
+    async fn attempted(&self, channel: &str, attempted: Attempted) -> Result<(), StoreFault>;
 }

@@ -1,7 +1,10 @@
 //! The store of one host: a SQLite database, and the operating system's file locks beside it.
 
+mod backup;
+mod chain;
 mod changes;
 mod database;
+mod notices;
 mod rows;
 mod writer;
 
@@ -17,13 +20,16 @@ use ulid::Ulid;
 
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::{ClientId, KeyId, TenantId};
-use crate::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
+use crate::journal::{
+    AttemptName, ConnectionId, Event, InstanceId, Journal, Reconciliation, Rotation,
+};
 
 use super::lock::{self, Locks};
+use super::notices::{Attempted, Noted, Noteworthy, Outbox};
 use super::seal;
 use super::{
-    Adoption, Attempt, Change, Fingerprint, HistoryFilter, Lease, MasterKeyLease, Sealed, Store,
-    StoreFault,
+    Adoption, Attempt, ChainHash, Change, Due, Fingerprint, HistoryChain, HistoryFilter, Lease,
+    MasterKeyLease, Sealed, ServiceLease, Share, Store, StoreFault,
 };
 
 use writer::Writer;
@@ -83,13 +89,37 @@ impl SqliteStore {
     ///
     /// Where there is one already, or the disk refuses.
     pub fn create(path: &Path, fingerprint: Fingerprint) -> Result<InstanceId, StoreFault> {
-        let mut id = [0; 16];
-        seal::randomize(&mut id).map_err(|error| StoreFault::Io {
-            detail: format!("the system gives no randomness: {error}"),
-        })?;
-        let instance = InstanceId(Ulid(u128::from_be_bytes(id)));
+        let instance = new_instance()?;
         database::create(path, fingerprint, instance)?;
         Ok(instance)
+    }
+
+    /// Copies the store at `from` to a new file at `to` (0600), as it stands at one moment; its
+    /// values stay sealed, and the master key is not in it. Others may go on working with the
+    /// store. Returns its length in bytes. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// Where the store can't be read, or `to` is there already or can't be written.
+    pub fn backup(from: &Path, to: &Path) -> Result<u64, StoreFault> {
+        backup::write(from, to)
+    }
+
+    /// Makes a store at `to` from a backup, as a new instance that knows the keys of the former
+    /// one for its own: every connection is paused, and nothing is done by itself until a person
+    /// resumes it. `event` is the first line of the new life; `fits` says whether the master key at
+    /// hand has the backup's fingerprint. Returns how many connections it keeps. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// Where the backup is none, the key does not fit, or something is at `to` already.
+    pub fn restore<E: From<StoreFault>>(
+        from: &Path,
+        to: &Path,
+        event: &Event,
+        fits: impl FnOnce(Fingerprint) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        backup::restore(from, to, new_instance()?, event, fits)
     }
 
     /// Moves what the write-ahead log holds into the database and empties it, so that wiped and
@@ -132,6 +162,17 @@ impl Store for SqliteStore {
         self.writer.read(rows::declarations).await
     }
 
+    async fn journals_after(
+        &self,
+        after: Option<&ConnectionName>,
+        at_most: usize,
+    ) -> Result<Vec<Journal>, StoreFault> {
+        let after = after.cloned();
+        self.writer
+            .read(move |db| rows::journals_after(db, after.as_ref(), at_most))
+            .await
+    }
+
     async fn latest_rotation(
         &self,
         connection: ConnectionId,
@@ -141,8 +182,37 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault> {
-        self.writer.read(move |db| rows::due(db, now)).await
+    async fn due(&self, now: DateTime<Utc>, at_most: Share) -> Result<Vec<Due>, StoreFault> {
+        self.writer
+            .read(move |db| rows::due(db, now, at_most))
+            .await
+    }
+
+    async fn next_action_at(&self) -> Result<Option<DateTime<Utc>>, StoreFault> {
+        self.writer.read(rows::next_action_at).await
+    }
+
+    async fn count(&self) -> Result<usize, StoreFault> {
+        self.writer.read(rows::count).await
+    }
+
+    async fn unreconciled(
+        &self,
+        before: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Vec<ConnectionName>, StoreFault> {
+        self.writer
+            .read(move |db| rows::unreconciled(db, before, at_most))
+            .await
+    }
+
+    async fn reconciliation(
+        &self,
+        connection: ConnectionId,
+    ) -> Result<Option<Reconciliation>, StoreFault> {
+        self.writer
+            .read(move |db| rows::reconciliation(db, connection))
+            .await
     }
 
     async fn try_lock(
@@ -159,6 +229,12 @@ impl Store for SqliteStore {
             epoch: 0,
             held: Some(Arc::new(lock)),
         }))
+    }
+
+    async fn try_lock_service(&self) -> Result<Option<ServiceLease>, StoreFault> {
+        let held = self.locks.try_service();
+        let held = held.map_err(|error| lock_fault(&error))?;
+        Ok(held.map(|lock| ServiceLease { held: Some(lock) }))
     }
 
     async fn try_lock_master_key(&self) -> Result<Option<MasterKeyLease>, StoreFault> {
@@ -213,6 +289,14 @@ impl Store for SqliteStore {
         self.writer.read(move |db| rows::history(db, &filter)).await
     }
 
+    async fn follow_history(&self, noted: Option<ChainHash>) -> Result<HistoryChain, StoreFault> {
+        self.writer.read(move |db| chain::follow(db, noted)).await
+    }
+
+    async fn history_head(&self) -> Result<ChainHash, StoreFault> {
+        self.writer.read(chain::head).await
+    }
+
     async fn attempt(&self, name: AttemptName) -> Result<Option<Attempt>, StoreFault> {
         self.writer.read(move |db| rows::attempt(db, name)).await
     }
@@ -242,6 +326,51 @@ impl Store for SqliteStore {
         self.empty_log().await;
         Ok(resealed)
     }
+
+    async fn watch(&self, on: bool) -> Result<(), StoreFault> {
+        self.writer.write(move |db| notices::watch(db, on)).await
+    }
+
+    async fn noteworthy(
+        &self,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Noteworthy, StoreFault> {
+        self.writer
+            .read(move |db| notices::noteworthy(db, now, at_most))
+            .await
+    }
+
+    async fn note(&self, noted: Noted) -> Result<(), StoreFault> {
+        self.writer.write(move |db| notices::note(db, &noted)).await
+    }
+
+    async fn outbox(
+        &self,
+        channel: &str,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Outbox, StoreFault> {
+        let channel = channel.to_owned();
+        self.writer
+            .read(move |db| notices::outbox(db, &channel, now, at_most))
+            .await
+    }
+
+    async fn attempted(&self, channel: &str, attempted: Attempted) -> Result<(), StoreFault> {
+        let channel = channel.to_owned();
+        self.writer
+            .write(move |db| notices::attempted(db, &channel, &attempted))
+            .await
+    }
+}
+
+fn new_instance() -> Result<InstanceId, StoreFault> {
+    let mut id = [0; 16];
+    seal::randomize(&mut id).map_err(|error| StoreFault::Io {
+        detail: format!("the system gives no randomness: {error}"),
+    })?;
+    Ok(InstanceId(Ulid(u128::from_be_bytes(id))))
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> StoreFault {

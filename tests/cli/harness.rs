@@ -18,6 +18,7 @@ use keywheel::entra::{ClientId, Cloud, Entra, KeyId, TenantId};
 use keywheel::journal::{Actor, Journal};
 use keywheel::rotation::advance::{Engine, Tokens};
 use keywheel::rotation::observe::Unobserved;
+use keywheel::rotation::stopping::Stopping;
 use keywheel::sandbox::{Call, Kind, NewApplication, Options, Registered, Sandbox};
 use keywheel::settings::Settings;
 use keywheel::store::{Keys, SqliteStore, Store};
@@ -181,6 +182,7 @@ impl Bench {
             },
             observer: Arc::new(Unobserved),
             tokens: Tokens::default(),
+            stopping: Stopping::default(),
         }
     }
 

@@ -8,6 +8,7 @@
 )]
 
 mod apply;
+mod backup;
 mod bad_input;
 mod connection;
 mod deliver;
@@ -18,6 +19,7 @@ mod history;
 mod init;
 mod master_key;
 mod orphans;
+mod owner;
 mod revoke;
 mod schedule;
 mod secret;

@@ -15,6 +15,7 @@ use keywheel::journal::{Actor, Journal};
 use keywheel::rotation::adopt::Candidate;
 use keywheel::rotation::advance::{Engine, Tokens};
 use keywheel::rotation::observe::Unobserved;
+use keywheel::rotation::stopping::Stopping;
 use keywheel::sandbox::{
     Lag, NewApplication, NewPassword, Options, Owner, Permission, Registered, Replication, Routing,
     Sandbox,
@@ -340,5 +341,6 @@ async fn engine(settings: Arc<Settings>) -> Engine {
         },
         observer: Arc::new(Unobserved),
         tokens: Tokens::default(),
+        stopping: Stopping::default(),
     }
 }

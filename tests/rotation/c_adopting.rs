@@ -358,3 +358,28 @@ async fn c9_a_store_that_can_not_be_written_is_found_out_before_adding() {
         .calls_of(Kind::AddPassword, application.client_id);
     assert!(added.is_empty());
 }
+
+#[tokio::test]
+async fn p7_a_first_rotation_outside_of_the_window_is_moved_and_said() {
+    let world = World::new().await;
+    let application = world.application("app");
+    let more = format!(
+        "only = [\"mon-thu\"]\nrotate_at = \"10:00\"\n{}",
+        world.to_file("app")
+    );
+    let declared = world.declared("app", &application, &more);
+    let candidate = Candidate {
+        // A Saturday.
+        next_rotation_at: Some("2026-03-07T12:00:00Z".parse().unwrap()),
+        ..world.candidate(declared, &application)
+    };
+    let adopted = world.engine.adopt(candidate).await.unwrap();
+    let monday: chrono::DateTime<chrono::Utc> = "2026-03-09T10:00:00Z".parse().unwrap();
+    assert_eq!(adopted.due_at, monday);
+    let said = adopted
+        .notes
+        .iter()
+        .any(|note| note.contains("2026-03-09T10:00:00Z"));
+    assert!(said, "{:?}", adopted.notes);
+    assert_eq!(world.journal("app").await.next_action_at, Some(monday));
+}

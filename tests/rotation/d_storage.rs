@@ -1,5 +1,6 @@
 //! D: the disk is full or fails, the master key is the wrong one, the database is damaged.
 
+use keywheel::store::Share;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,15 +10,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keywheel::clock::VirtualClock;
 use keywheel::connection::{ConnectionName, Declared};
 use keywheel::entra::{ClientId, KeyId, TenantId};
-use keywheel::journal::{AttemptName, ConnectionId, Event, InstanceId, Journal, Rotation};
+use keywheel::journal::{
+    AttemptName, ConnectionId, Event, InstanceId, Journal, Reconciliation, Rotation,
+};
 use keywheel::rotation::AdvanceFault;
 use keywheel::rotation::advance::Order;
 use keywheel::sandbox::{Action, Fault, Kind, Registered, Stage};
 use keywheel::settings::Settings;
 use keywheel::store::master_key::change;
+use keywheel::store::notices::{Attempted, Noted, Noteworthy, Outbox};
 use keywheel::store::{
-    Adoption, Attempt, Change, Fingerprint, HistoryFilter, Keys, Lease, MasterKeyLease, Sealed,
-    SqliteStore, Store, StoreFault, master_key,
+    Adoption, Attempt, ChainHash, Change, Due, Fingerprint, HistoryChain, HistoryFilter, Keys,
+    Lease, MasterKeyLease, Sealed, ServiceLease, SqliteStore, Store, StoreFault, master_key,
 };
 
 use crate::world::{PATIENT, World, write_settings};
@@ -95,11 +99,43 @@ impl Store for FailingStore {
     async fn declarations(&self) -> Result<Vec<(ConnectionId, Declared)>, StoreFault> {
         self.inner.declarations().await
     }
+    async fn journals_after(
+        &self,
+        after: Option<&ConnectionName>,
+        at_most: usize,
+    ) -> Result<Vec<Journal>, StoreFault> {
+        self.inner.journals_after(after, at_most).await
+    }
     async fn latest_rotation(&self, id: ConnectionId) -> Result<Option<Rotation>, StoreFault> {
         self.inner.latest_rotation(id).await
     }
-    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<ConnectionName>, StoreFault> {
-        self.inner.due(now).await
+    async fn due(&self, now: DateTime<Utc>, at_most: Share) -> Result<Vec<Due>, StoreFault> {
+        self.inner.due(now, at_most).await
+    }
+    async fn follow_history(&self, noted: Option<ChainHash>) -> Result<HistoryChain, StoreFault> {
+        self.inner.follow_history(noted).await
+    }
+    async fn history_head(&self) -> Result<ChainHash, StoreFault> {
+        self.inner.history_head().await
+    }
+    async fn unreconciled(
+        &self,
+        before: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Vec<ConnectionName>, StoreFault> {
+        self.inner.unreconciled(before, at_most).await
+    }
+    async fn reconciliation(&self, id: ConnectionId) -> Result<Option<Reconciliation>, StoreFault> {
+        self.inner.reconciliation(id).await
+    }
+    async fn next_action_at(&self) -> Result<Option<DateTime<Utc>>, StoreFault> {
+        self.inner.next_action_at().await
+    }
+    async fn count(&self) -> Result<usize, StoreFault> {
+        self.inner.count().await
+    }
+    async fn try_lock_service(&self) -> Result<Option<ServiceLease>, StoreFault> {
+        self.inner.try_lock_service().await
     }
     async fn try_lock(
         &self,
@@ -145,6 +181,28 @@ impl Store for FailingStore {
         reseal: Box<dyn for<'a> FnMut(ConnectionId, KeyId, &'a Sealed) -> Option<Sealed> + Send>,
     ) -> Result<usize, StoreFault> {
         self.inner.reseal(to, reseal).await
+    }
+    async fn watch(&self, on: bool) -> Result<(), StoreFault> {
+        self.inner.watch(on).await
+    }
+    async fn noteworthy(&self, now: DateTime<Utc>, n: usize) -> Result<Noteworthy, StoreFault> {
+        self.inner.noteworthy(now, n).await
+    }
+    async fn note(&self, noted: Noted) -> Result<(), StoreFault> {
+        self.refuse()?;
+        self.inner.note(noted).await
+    }
+    async fn outbox(
+        &self,
+        channel: &str,
+        now: DateTime<Utc>,
+        at_most: usize,
+    ) -> Result<Outbox, StoreFault> {
+        self.inner.outbox(channel, now, at_most).await
+    }
+    async fn attempted(&self, channel: &str, attempted: Attempted) -> Result<(), StoreFault> {
+        self.refuse()?;
+        self.inner.attempted(channel, attempted).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! G: several processes on one store.
 
+use keywheel::store::Share;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -84,10 +85,14 @@ async fn g4_the_need_is_checked_again_inside_the_lock() {
     let application = world.adopted().await;
     let other = world.another_engine().await;
     world.clock.set(world.journal("app").await.due_at);
-    let found = world.store.due(world.clock.now()).await.unwrap();
+    let found = world
+        .store
+        .due(world.clock.now(), Share::ALL)
+        .await
+        .unwrap();
     assert_eq!(found.len(), 1, "both have found it due");
     world.due("app").await;
-    other.advance(&found[0], Order::DUE).await.unwrap();
+    other.advance(&found[0].name, Order::DUE).await.unwrap();
     assert_eq!(added(&world, &application), 1);
 }
 

@@ -1,5 +1,6 @@
 //! `connection edit --secret-file`: the remedy for a current secret that is lost can be followed.
 
+use keywheel::store::Share;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -141,5 +142,5 @@ async fn p7_a_value_that_is_missing_is_journalled_and_not_asked_for_at_every_tic
     assert!(failure.permanent);
     assert!(failure.remedy.unwrap().contains("--secret-file"));
     let now = world.clock.now() + TimeDelta::hours(1);
-    assert_eq!(world.store.due(now).await.unwrap(), []);
+    assert_eq!(world.store.due(now, Share::ALL).await.unwrap(), []);
 }

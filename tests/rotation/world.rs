@@ -1,6 +1,7 @@
 //! A sandbox, a store and an engine on one virtual clock: a rotation over real HTTP, in
 //! milliseconds, whatever it waits for.
 
+use keywheel::store::Share;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use keywheel::journal::{Actor, Event, Journal, Role, Rotation};
 use keywheel::rotation::adopt::{AdoptFault, Adopted, Candidate};
 use keywheel::rotation::advance::{Engine, Order, Stop, Tokens};
 use keywheel::rotation::observe::{Moment, Observer};
+use keywheel::rotation::stopping::Stopping;
 use keywheel::sandbox::{Key, Kind, NewApplication, Options, Registered, Sandbox, SignIn, Stage};
 use keywheel::settings::Settings;
 use keywheel::store::{Change, HistoryFilter, Keys, SqliteStore, Store, master_key};
@@ -188,7 +190,8 @@ impl World {
         let connection: ConnectionName = name.parse().unwrap();
         for pass in 0..1_000 {
             let now = self.clock.now();
-            if !self.store.due(now).await.unwrap().contains(&connection) {
+            let due = self.store.due(now, Share::ALL).await.unwrap();
+            if !due.iter().any(|due| due.name == connection) {
                 let next = self.journal(name).await.next_action_at;
                 let Some(at) = next.filter(|at| *at <= end) else {
                     self.clock.set(end);
@@ -422,6 +425,7 @@ async fn engine(
         },
         observer: heard.clone(),
         tokens: Tokens::default(),
+        stopping: Stopping::default(),
     };
     (store, engine)
 }

@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 use keywheel::entra::ObjectId;
 use keywheel::journal::{Absence, Delivery, Outcome, Removal, Retry, Role, State, Watch};
+use keywheel::store::Share;
 use keywheel::store::{Attempt, Change, HistoryFilter, Store, StoreFault};
 use uuid::Uuid;
 
@@ -252,8 +253,11 @@ async fn f8_what_expires_first_is_due_first() {
     let remove = vec![Change::Remove(Some(at(0)))];
     bench.store.commit(&lease, remove).await.unwrap();
     let due = async |now| {
-        let names = bench.store.due(at(now)).await.unwrap();
-        names.iter().map(ToString::to_string).collect::<Vec<_>>()
+        let names = bench.store.due(at(now), Share::ALL).await.unwrap();
+        names
+            .iter()
+            .map(|due| due.name.to_string())
+            .collect::<Vec<_>>()
     };
     assert!(due(3_599).await.is_empty());
     assert_eq!(due(3_600).await, ["soon", "late", "never"]);
@@ -270,14 +274,14 @@ async fn p8_f11_what_was_planned_by_a_clock_that_is_ahead_is_due() {
             planned_at: at(1_000),
         };
         bench.store.commit(&lease, vec![planned]).await.unwrap();
-        let due = async |now| bench.store.due(at(now)).await.unwrap().len();
+        let due = async |now| bench.store.due(at(now), Share::ALL).await.unwrap().len();
         assert_eq!(due(699).await, 1, "more than five minutes");
         assert_eq!(due(700).await, 0);
         assert_eq!(due(1_000).await, 0);
     }
     let removed = vec![Change::Remove(Some(at(0)))];
     bench.store.commit(&lease, removed).await.unwrap();
-    assert_eq!(bench.store.due(at(0)).await.unwrap(), []);
+    assert_eq!(bench.store.due(at(0), Share::ALL).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::whole;
 use crate::connection::{ConnectionName, field, time_of_day};
+use crate::store::ChainHash;
 
 /// `status`
 #[derive(Debug, Args)]
@@ -36,6 +37,12 @@ pub struct History {
     /// To just before this time
     #[arg(long, value_name = "RFC3339", value_parser = field::instant)]
     pub until: Option<DateTime<Utc>>,
+    /// Show no lines; find out whether any was changed or taken out since it was written
+    #[arg(long, conflicts_with_all = ["name", "since", "until"])]
+    pub verify: bool,
+    /// A head that an earlier --verify printed, or the service logged: it must still be there
+    #[arg(long, value_name = "HASH", requires = "verify")]
+    pub head: Option<ChainHash>,
 }
 
 /// `verify`

@@ -81,7 +81,7 @@ impl Pass<'_> {
         rotation.retry = rotation
             .retry
             .after(failure, trouble.told(), is_urgent(journal, now));
-        self.tell_failure(&rotation.retry);
+        self.tell_failure(&rotation.retry, trouble);
         vec![Change::Rotation(rotation), Change::Record(event)]
     }
 
@@ -101,7 +101,7 @@ impl Pass<'_> {
             delivery
                 .retry
                 .after(failure, trouble.told(), is_urgent(journal, self.now()));
-        self.tell_failure(&delivery.retry);
+        self.tell_failure(&delivery.retry, trouble);
         vec![Change::Delivery(delivery), Change::Record(event)]
     }
 
@@ -123,7 +123,7 @@ impl Pass<'_> {
             removal
                 .retry
                 .after(failure, trouble.told(), is_urgent(journal, self.now()));
-        self.tell_failure(&removal.retry);
+        self.tell_failure(&removal.retry, trouble);
         let mut changes = Vec::new();
         // The rotation that waits for it says so too; an abandoned one goes on to say why it is
         // abandoned, unless a person must act.
@@ -155,7 +155,7 @@ impl Pass<'_> {
         let event = self.failure_event("look-failed", &failure, trouble);
         let urgent = is_urgent(journal, self.now());
         let retry = watch.retry.after(failure, trouble.told(), urgent);
-        self.tell_failure(&retry);
+        self.tell_failure(&retry, trouble);
         let watch = Watch {
             retry,
             ..watch.clone()
@@ -171,11 +171,11 @@ impl Pass<'_> {
         }
     }
 
-    fn tell_failure(&self, retry: &Retry) {
+    fn tell_failure(&self, retry: &Retry, trouble: &Trouble) {
         if let Some(failure) = &retry.last {
             tracing::warn!(
-                connection = %self.name,
                 code = %failure.code,
+                client_request_id = trouble.client_request_id(),
                 retry_at = ?retry.not_before,
                 "{}", failure.message
             );

@@ -98,7 +98,7 @@ impl Pass<'_> {
                     }
                 }
             };
-            self.engine.clock.sleep(pause).await;
+            self.pause(pause).await?;
         }
     }
 

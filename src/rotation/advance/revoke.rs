@@ -110,7 +110,7 @@ impl Pass<'_> {
             if is_absent(&absence, window) {
                 return Err(vanished(current, self.now()).into());
             }
-            self.engine.clock.sleep(window / ABSENT_READS).await;
+            self.pause(window / ABSENT_READS).await?;
         }
     }
 

@@ -18,6 +18,9 @@ use crate::rotation::trouble::{Halt, Trouble};
 use crate::settings::IdentityKind;
 use crate::store::{Change, StoreFault};
 
+/// The code of what is said where no stored secret signs in.
+pub(super) const NO_USABLE_SECRET: &str = "no-usable-secret";
+
 /// A token is not used in its last minutes: a call with it must not outlive it.
 const SPARE: Duration = Duration::from_secs(5 * 60);
 
@@ -181,7 +184,7 @@ impl Pass<'_> {
         let name = &self.name;
         let why = refusal.map_or_else(String::new, |fault| format!(": {fault}"));
         Trouble::rule(
-            "no-usable-secret",
+            NO_USABLE_SECRET,
             format!("no stored secret of {name} is left that signs in{why}"),
             format!(
                 "somebody may have deleted it in the portal: make another one there, and give it \

@@ -19,7 +19,17 @@ impl Pass<'_> {
         self.engine.clock.now()
     }
 
+    /// Every line that is logged from here on carries the rotation's ID.
+    pub(super) fn name_rotation(&self, id: RotationId) {
+        if !self.named.swap(true, Ordering::Relaxed) {
+            tracing::Span::current().record("rotation_id", id.to_string());
+        }
+    }
+
     pub(super) fn tell(&self, moment: &Moment<'_>) {
+        if let Moment::Intended { rotation, .. } = moment {
+            self.name_rotation(*rotation);
+        }
         self.engine.observer.observe(&self.name, moment);
     }
 

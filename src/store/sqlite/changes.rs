@@ -8,6 +8,7 @@ use crate::entra::{ClientId, KeyId, TenantId};
 use crate::journal::{ConnectionId, Event, Outcome, Role, Rotation, Secret, State, Watch};
 use crate::store::{Adoption, Change, Fingerprint, Sealed, StoreFault};
 
+use super::chain::{self, Line};
 use super::database::Trouble;
 use super::rows::{self, milliseconds, record};
 
@@ -72,6 +73,13 @@ pub(super) fn apply(db: &Connection, id: ConnectionId, change: &Change) -> Resul
             "DELETE FROM watch WHERE connection = ?1 AND attempt = ?2",
             (id.0, attempt.to_string()),
         ),
+        Change::Reconciled(at, found) => {
+            set(db, id, "reconciled_at", &milliseconds(*at))?;
+            match found {
+                Some(found) => set(db, id, "reconciliation", &record(found)?),
+                None => Ok(()),
+            }
+        }
         Change::Record(event) => put_event(db, Some(id), event),
     }
 }
@@ -340,10 +348,17 @@ fn put_rotation(db: &Connection, id: ConnectionId, rotation: &Rotation) -> Resul
 }
 
 fn put_event(db: &Connection, id: Option<ConnectionId>, event: &Event) -> Result<(), Trouble> {
+    let record = record(event)?;
+    let line = Line {
+        at: milliseconds(event.at),
+        connection: id.map(|id| id.0),
+        record: &record,
+    };
+    let hash = chain::next(chain::head(db)?, &line);
     execute(
         db,
-        "INSERT INTO event (at, connection, record) VALUES (?1, ?2, ?3)",
-        (milliseconds(event.at), id.map(|id| id.0), record(event)?),
+        "INSERT INTO event (at, connection, record, hash) VALUES (?1, ?2, ?3, ?4)",
+        (line.at, line.connection, line.record, hash.0),
     )
 }
 
@@ -363,7 +378,7 @@ fn set(db: &Connection, id: ConnectionId, column: &str, value: &dyn ToSql) -> Re
     }
 }
 
-fn execute(db: &Connection, sql: &str, params: impl Params) -> Result<(), Trouble> {
+pub(super) fn execute(db: &Connection, sql: &str, params: impl Params) -> Result<(), Trouble> {
     db.prepare_cached(sql)?.execute(params)?;
     Ok(())
 }

@@ -12,6 +12,8 @@ use rustix::fs::{CWD, RenameFlags};
 use crate::journal::InstanceId;
 use crate::store::{Fingerprint, StoreFault};
 
+use super::chain;
+
 /// In the header of the file: what tells a store from any other database.
 const APPLICATION_ID: i64 = 0x6b77_686c;
 
@@ -19,7 +21,13 @@ const APPLICATION_ID: i64 = 0x6b77_686c;
 const SCHEMA: &[&str] = &[
     include_str!("../schema/0001.sql"),
     include_str!("../schema/0002.sql"),
+    include_str!("../schema/0003.sql"),
+    include_str!("../schema/0004.sql"),
+    include_str!("../schema/0005.sql"),
 ];
+
+/// The schema from which on `history` is a chain.
+const CHAINED: usize = 3;
 
 /// How long another process is waited for: its longest transaction re-seals everything.
 const BUSY: Duration = Duration::from_secs(5);
@@ -194,15 +202,24 @@ pub(super) fn create(
     File::open(&draft)
         .and_then(|file| file.sync_all())
         .map_err(io)?;
-    rustix::fs::renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE).map_err(|error| {
-        match error {
-            rustix::io::Errno::EXIST => exists(),
-            error => io(error.into()),
-        }
+    rename_new(&draft, path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(),
+        _ => io(error),
     })?;
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(io)
+}
+
+/// Gives the file a name that must not be taken.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(
+        CWD,
+        from,
+        CWD,
+        to,
+        RenameFlags::NOREPLACE,
+    )?)
 }
 
 /// The folder that `path` is in.
@@ -242,7 +259,7 @@ fn fill(draft: &Path, fingerprint: Fingerprint, instance: InstanceId) -> Result<
     connection.close().map_err(|(_, error)| error.into())
 }
 
-fn connect(path: &Path) -> Result<Connection, Trouble> {
+pub(super) fn connect(path: &Path) -> Result<Connection, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
@@ -263,13 +280,16 @@ fn apply_schema(connection: &Connection, from: usize) -> Result<(), Trouble> {
     for schema in SCHEMA.iter().skip(from) {
         connection.execute_batch(schema)?;
     }
+    if from < CHAINED {
+        chain::begin(connection)?;
+    }
     let version = i64::try_from(SCHEMA.len()).unwrap_or(i64::MAX);
     connection.pragma_update(None, "user_version", version)?;
     Ok(())
 }
 
 /// The schema's version; an error where it is not ours or not known.
-fn version(connection: &Connection, path: &Path) -> Result<usize, Trouble> {
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, Trouble> {
     let (application, found): (i64, i64) = connection.query_row(
         "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version",
         [],
@@ -292,7 +312,7 @@ fn version(connection: &Connection, path: &Path) -> Result<usize, Trouble> {
     }
 }
 
-fn refuse_exposed(path: &Path) -> Result<(), StoreFault> {
+pub(super) fn refuse_exposed(path: &Path) -> Result<(), StoreFault> {
     let metadata = path.metadata().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => StoreFault::Missing {
             path: path.display().to_string(),
@@ -317,7 +337,7 @@ fn draft_of(path: &Path) -> PathBuf {
 }
 
 /// Removes what a `create` that was killed has left.
-fn discard(draft: &Path) -> io::Result<()> {
+pub(super) fn discard(draft: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         match std::fs::remove_file(with_suffix(draft, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -327,7 +347,7 @@ fn discard(draft: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()

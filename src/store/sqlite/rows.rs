@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use crate::connection::{ConnectionName, Declared};
 use crate::entra::KeyId;
 use crate::journal::{
-    AttemptName, ConnectionId, Event, InstanceId, Journal, Outcome, Rotation, RotationId, State,
-    Watch,
+    AttemptName, ConnectionId, Event, InstanceId, Journal, Outcome, Reconciliation, Rotation,
+    RotationId, State, Watch,
 };
-use crate::store::{Attempt, Fingerprint, HistoryFilter, Sealed};
+use crate::store::{Attempt, Due, Fingerprint, HistoryFilter, Sealed, Share};
 
 use super::database::Trouble;
 
@@ -55,6 +55,14 @@ pub(super) fn journal(
         .transpose()
 }
 
+/// The connection of this row, removed ones included.
+pub(super) fn journal_of(connection: &Connection, id: ConnectionId) -> Result<Journal, Trouble> {
+    let journal = connection
+        .prepare_cached(&format!("{JOURNAL} WHERE id = ?1"))?
+        .query_row([id.0], bare_journal)?;
+    with_records(connection, journal)
+}
+
 /// The rotation of a connection that was started last, ended or not.
 pub(super) fn latest_rotation(
     connection: &Connection,
@@ -79,6 +87,25 @@ pub(super) fn journals(connection: &Connection) -> Result<Vec<Journal>, Trouble>
         .collect()
 }
 
+/// Connections that are kept, by name, those behind `after`.
+pub(super) fn journals_after(
+    connection: &Connection,
+    after: Option<&ConnectionName>,
+    at_most: usize,
+) -> Result<Vec<Journal>, Trouble> {
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = transaction.prepare_cached(&format!(
+        "{JOURNAL} WHERE removed_at IS NULL AND name > ?1 ORDER BY name LIMIT ?2"
+    ))?;
+    // No name is empty.
+    let after = after.map_or("", ConnectionName::as_str);
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    statement
+        .query_map((after, at_most), bare_journal)?
+        .map(|journal| with_records(&transaction, journal?))
+        .collect()
+}
+
 /// A plan that lies so far in the future was made by a clock that was wrong: one that is
 /// synchronised is not set back by more.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
@@ -87,12 +114,69 @@ const AHEAD: TimeDelta = TimeDelta::minutes(5);
 pub(super) fn due(
     connection: &Connection,
     now: DateTime<Utc>,
-) -> Result<Vec<ConnectionName>, Trouble> {
+    at_most: Share,
+) -> Result<Vec<Due>, Trouble> {
     let mut statement = connection.prepare_cached(DUE)?;
-    let names = statement.query_map([milliseconds(now), milliseconds(now + AHEAD)], |row| {
-        parsed(row, 0, str::parse::<ConnectionName>)
+    let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+    let params = (
+        milliseconds(now),
+        milliseconds(now + AHEAD),
+        number(at_most.altogether),
+        number(at_most.of_one_tenant),
+    );
+    let due = statement.query_map(params, |row| {
+        Ok(Due {
+            name: parsed(row, 0, str::parse)?,
+            tenant_id: parsed(row, 1, str::parse)?,
+            expires_at: instant(row, 2)?,
+        })
+    })?;
+    Ok(due.collect::<Result<_, _>>()?)
+}
+
+/// Who has not been compared with Entra since `before`.
+pub(super) fn unreconciled(
+    connection: &Connection,
+    before: DateTime<Utc>,
+    at_most: usize,
+) -> Result<Vec<ConnectionName>, Trouble> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name FROM connection WHERE removed_at IS NULL AND reconciled_at < ?1
+         ORDER BY reconciled_at LIMIT ?2",
+    )?;
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let names = statement.query_map((milliseconds(before), at_most), |row| {
+        parsed(row, 0, str::parse)
     })?;
     Ok(names.collect::<Result<_, _>>()?)
+}
+
+/// What the last comparison of a connection found.
+pub(super) fn reconciliation(
+    connection: &Connection,
+    id: ConnectionId,
+) -> Result<Option<Reconciliation>, Trouble> {
+    let found: Option<Option<String>> = connection
+        .prepare_cached("SELECT reconciliation FROM connection WHERE id = ?1")?
+        .query_row([id.0], |row| row.get(0))
+        .optional()?;
+    let found = found.flatten();
+    Ok(found.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// The earliest `next_action_at`.
+pub(super) fn next_action_at(connection: &Connection) -> Result<Option<DateTime<Utc>>, Trouble> {
+    let mut statement = connection
+        .prepare_cached("SELECT min(next_action_at) FROM connection WHERE removed_at IS NULL")?;
+    Ok(statement.query_row([], |row| instant(row, 0))?)
+}
+
+/// How many connections are kept.
+pub(super) fn count(connection: &Connection) -> Result<usize, Trouble> {
+    let mut statement =
+        connection.prepare_cached("SELECT count(*) FROM connection WHERE removed_at IS NULL")?;
+    let count: i64 = statement.query_row([], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 /// The sealed value of a secret.
@@ -227,16 +311,24 @@ pub(super) const JOURNAL: &str = "SELECT id, record, object_id, paused, removed_
                                          next_action_at, planned_at, mutated_at FROM connection";
 
 /// Both halves of the union have an index of their own, which an `OR` would not use.
-pub(super) const DUE: &str = "SELECT name FROM connection
-                              WHERE id IN (SELECT id FROM connection
-                                           WHERE removed_at IS NULL AND next_action_at <= ?1
-                                           UNION ALL
-                                           SELECT id FROM connection
-                                           WHERE removed_at IS NULL AND planned_at > ?2)
-                              ORDER BY (SELECT min(expires_at) FROM secret
-                                        WHERE secret.connection = connection.id
-                                          AND role = 'current' AND gone = 0)
-                                       NULLS LAST, next_action_at, name";
+/// Of each tenant no more than its share: one that answers nothing keeps no other from being read.
+pub(super) const DUE: &str = "SELECT name, tenant_id, expires_at
+     FROM (SELECT *, row_number() OVER (PARTITION BY tenant_id
+                                        ORDER BY expires_at NULLS LAST, next_action_at, name)
+                     AS turn
+           FROM (SELECT name, tenant_id, next_action_at,
+                        (SELECT min(expires_at) FROM secret
+                         WHERE secret.connection = connection.id AND role = 'current' AND gone = 0)
+                        AS expires_at
+                 FROM connection
+                 WHERE id IN (SELECT id FROM connection
+                              WHERE removed_at IS NULL AND next_action_at <= ?1
+                              UNION ALL
+                              SELECT id FROM connection
+                              WHERE removed_at IS NULL AND planned_at > ?2)))
+     WHERE turn <= ?4
+     ORDER BY expires_at NULLS LAST, next_action_at, name
+     LIMIT ?3";
 
 pub(super) const OF_NAME: &str = "WHERE name = ?1
                                   ORDER BY removed_at IS NOT NULL, removed_at DESC, id DESC
@@ -308,11 +400,11 @@ fn records<T: DeserializeOwned>(
     Ok(records.collect::<Result<_, _>>()?)
 }
 
-fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     parsed(row, column, |text| serde_json::from_str(text))
 }
 
-fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<DateTime<Utc>>> {
+pub(super) fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<DateTime<Utc>>> {
     let Some(at) = row.get::<_, Option<i64>>(column)? else {
         return Ok(None);
     };
