@@ -77,6 +77,7 @@ pub fn measure(tenants: usize, per_tenant: usize) {
 /// What comparing all of them with Entra costs, eight at a time as the service does.
 async fn reconcile(sandbox: &Sandbox, stock: &Stock, count: usize) {
     sandbox.forget_calls();
+    grow_older(stock);
     let engine = Arc::new(engine(stock).await);
     let before = Utc::now() + TimeDelta::days(1);
     let names = engine
@@ -101,6 +102,18 @@ async fn reconcile(sandbox: &Sandbox, stock: &Stock, count: usize) {
     println!("\nreconciling {count} connections that sign in as themselves");
     row("calls", sandbox.calls().len() as f64, "", "");
     row("time", begun.elapsed().as_secs_f64(), "s", "");
+}
+
+/// Secrets that were made a moment ago are not compared yet.
+fn grow_older(stock: &Stock) {
+    let database = rusqlite::Connection::open(stock.store()).expect("the store");
+    let made_at = (Utc::now() - TimeDelta::hours(1)).to_rfc3339();
+    database
+        .execute(
+            "UPDATE secret SET record = json_set(record, '$.starts_at', ?1)",
+            [made_at],
+        )
+        .expect("they are older");
 }
 
 fn added(sandbox: &Sandbox, count: usize) -> bool {
